@@ -1,0 +1,115 @@
+// Package transport is the contract between the message layer and whatever carries
+// datagrams: UDP sockets (package udp), a simulated network (package mem), a DTLS stack,
+// or something of your own. It holds no logic.
+//
+// A transport moves whole datagrams in batches and says of each where it came from, which
+// local address it was sent to, and over which interface it came. It knows nothing of
+// CoAP. Package transporttest checks that an implementation keeps this contract.
+package transport
+
+import "net/netip"
+
+// Datagram is one datagram that was received, is to be sent, or came back undelivered.
+//
+// The bytes of Data belong to the caller of ReadBatch and WriteBatch. A [Conn] must not
+// keep them after the call returns.
+type Datagram struct {
+	// Data is the payload of the datagram.
+	//
+	// Before ReadBatch its length is the room that the caller offers; ReadBatch
+	// shortens it to what arrived. An empty datagram is a datagram of length 0.
+	Data []byte
+
+	// Remote is the other end: the source of a received datagram, the destination
+	// of a sent one. IPv4 addresses are never in IPv4-mapped form, link-local IPv6
+	// addresses carry their zone.
+	Remote netip.AddrPort
+
+	// Local is the unicast address and port that a received datagram was sent to, and the
+	// address that a sent datagram shall leave from. The zero value, or a zero port, means
+	// "unknown" on reading and "whatever routing chooses" on writing. Replying from
+	// the address that was asked means to copy it from the request to the reply.
+	//
+	// For a datagram sent to a group it is the unicast address to reply from
+	// where the system tells, else the zero address with the port. A link-local address
+	// carries its zone.
+	Local netip.AddrPort
+
+	// Group is the multicast or broadcast address that a received datagram was sent to,
+	// without zone; the zero Addr for a unicast datagram. Ignored on writing: the destination of a
+	// datagram to a group is Remote.
+	Group netip.Addr
+
+	// IfIndex is the index of the network interface that a datagram came in by, or shall
+	// leave by; 0 means "unknown" and "whatever routing chooses".
+	IfIndex int
+
+	// Session is the secure session or the connection that the datagram belongs
+	// to; nil for plain datagrams.
+	Session *Session
+
+	// Truncated says that the datagram was longer than the room offered, so that
+	// Data holds only its beginning.
+	Truncated bool
+
+	// Err, when not nil, says that this is no received datagram but the report that one
+	// which was sent could not be delivered (an ICMP error). Remote is the
+	// destination it had. Data holds the beginning of the bytes that were sent, as
+	// far as the report quotes them. It is nil, not just empty, on systems that never
+	// quote. Err matches a syscall.Errno by errors.Is where the system gives one.
+	Err error
+}
+
+// Session is a secure session or a connection. All datagrams of one session carry
+// the same pointer; messages of different sessions never match each other. It is
+// immutable once it was handed out.
+type Session struct {
+	// Secure says that datagrams of the session are authenticated and encrypted.
+	Secure bool
+	// Reliable says that the transport itself retransmits and keeps order.
+	Reliable bool
+	// Identity is who the other end has proven to be: a PSK identity as a string, a
+	// certificate chain, or nil. Its type is documented by the transport.
+	Identity any
+}
+
+// Conn sends and receives datagrams. All methods may be called concurrently: one
+// goroutine may sit in ReadBatch while others call WriteBatch or Close.
+type Conn interface {
+	// ReadBatch waits until at least one datagram is there, stores as many as are
+	// at hand, at most len(ds), in the first elements of ds, and returns
+	// their number. It overwrites every field of those elements, and Data
+	// as [Datagram] says. len(ds) must be at least 1.
+	//
+	// A transient condition (an ICMP error, a network that went away) is not an
+	// error: it is reported by a Datagram with Err set, or skipped. An
+	// error means that the Conn is of no more use; after Close it matches
+	// net.ErrClosed. n is 0 when err is not nil.
+	ReadBatch(ds []Datagram) (n int, err error)
+
+	// WriteBatch sends the datagrams in order and returns how many it took care of.
+	// n is less than len(ds) only together with an error, which is about ds[n];
+	// the caller may go on with ds[n+1:]. Sending to one unreachable destination
+	// does not disturb the others. After Close the error matches net.ErrClosed.
+	//
+	// A datagram larger than the transport can carry gives an error that
+	// matches [ErrTooLarge].
+	WriteBatch(ds []Datagram) (n int, err error)
+
+	// LocalAddr is the address that the Conn is bound to. Its address part is
+	// unspecified for a wildcard socket; the port never is 0.
+	LocalAddr() netip.AddrPort
+
+	// Close releases the Conn and ends blocked calls. Closing twice is harmless: the
+	// second call returns nil.
+	Close() error
+}
+
+// Error is a sort of failure that every transport reports alike.
+type Error string
+
+// Error returns the message.
+func (e Error) Error() string { return string(e) }
+
+// ErrTooLarge says that a datagram exceeds what the transport can carry.
+const ErrTooLarge Error = "transport: datagram too large"
