@@ -5,6 +5,9 @@
 //	FuzzExplain      an explanation names the error, is bounded and printable
 //	FuzzOptionEdits  any sequence of edits gives what a sorted slice gives
 //	FuzzURI          parse-options-compose-parse is stable
+//	FuzzLinkFormat   the parser accepts what the grammar has, parse-append-parse is stable
+//	FuzzEngines      two engines over a network that drops, repeats and delays: exchanges settle once
+//	FuzzEngineInput  no datagram, whatever is in it, disturbs what goes on with others
 //
 // "go test ./fuzz" runs them on their seeds, among them all packets of internal/reference and
 // what earlier runs found, kept in testdata/fuzz. To search for more:

@@ -3,6 +3,7 @@ package message
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -180,22 +181,13 @@ func listFormats(formats []contentFormat) string {
 	return b.String()
 }
 
-// distance is the number of bytes to insert, delete or replace to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
+// ContentFormats ranges over the registered content formats in order of their numbers.
+func ContentFormats() iter.Seq[ContentFormat] {
+	return func(yield func(ContentFormat) bool) {
+		for _, c := range contentFormats {
+			if !yield(c.number) {
+				return
 			}
-			diagonal, row[j+1] = row[j+1], cost
 		}
 	}
-	return row[len(b)]
 }

@@ -138,3 +138,52 @@ func (r *Registry) Definitions() []Definition {
 func find(defs []Definition, n OptionNumber) (int, bool) {
 	return slices.BinarySearchFunc(defs, n, func(d Definition, n OptionNumber) int { return cmp.Compare(d.Number, n) })
 }
+
+// Similar returns the names of at most three options that look like name, the most similar
+// first, for a message that asks what was meant.
+func (r *Registry) Similar(name string) []string {
+	if name = lower(name); len(name) > 64 {
+		return nil
+	}
+	type candidate struct {
+		name string
+		far  int
+	}
+	var near []candidate
+	for _, d := range r.Definitions() {
+		known := lower(d.Name)
+		far := distance(name, known)
+		if len(name) >= 3 && strings.Contains(known, name) {
+			far = min(far, 2)
+		}
+		if far <= min(3, len(name)/2) {
+			near = append(near, candidate{d.Name, far})
+		}
+	}
+	slices.SortStableFunc(near, func(a, b candidate) int { return cmp.Compare(a.far, b.far) })
+	var names []string
+	for _, c := range near[:min(3, len(near))] {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// distance is the number of bytes to insert, delete or replace to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
