@@ -21,6 +21,7 @@ var floors = map[string][]string{
 	"message":           {"internal/wire"},
 	"transport":         {},
 	"internal/registry": {},
+	"linkformat":        {},
 	// floor 1
 	"codec":    {"message", "internal/wire"},
 	"exchange": {"message"},
@@ -29,7 +30,7 @@ var floors = map[string][]string{
 	"transport/udp":   {"transport"},
 	"transport/mem":   {"transport"},
 	// floor 3
-	".": {"message", "codec", "exchange", "internal/engine", "transport", "transport/udp"},
+	".": {"message", "codec", "exchange", "internal/engine", "linkformat", "transport", "transport/udp"},
 	// for tests, of ours and of users
 	"transport/transporttest": {"transport"},
 	"internal/reference":      {"message"},

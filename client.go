@@ -1,0 +1,248 @@
+package coap
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+
+	"github.com/coapkit/coap/exchange"
+	"github.com/coapkit/coap/message"
+	"github.com/coapkit/coap/transport/udp"
+)
+
+// Client sends requests to any number of servers over one socket. The zero value is ready
+// to use: it opens the socket with the first request. Close it when it is no longer needed. Its
+// fields must not be changed after first use; all methods may be called concurrently.
+type Client struct {
+	// Endpoint sends the requests. Nil makes the client open a UDP socket of its own
+	// on a random port, for both address families.
+	Endpoint *Endpoint
+	// Config configures the endpoint that the client opens. It may be nil.
+	Config *Config
+	// Base is the server for requests that name only a path. [Dial] sets it.
+	Base Authority
+	// Resolver looks up host names. Nil means net.DefaultResolver.
+	Resolver Resolver
+
+	mu       sync.Mutex
+	own      *Endpoint
+	closed   bool
+	resolved names
+}
+
+// Dial returns a client for the server that uri names, such as "coap://example.com", after
+// looking up its name. No message is sent. cfg may be nil.
+func Dial(ctx context.Context, uri string, cfg *Config) (*Client, error) {
+	u, err := message.ParseURI(uri)
+	if err != nil {
+		return nil, err
+	}
+	if len(u.Path) > 0 || len(u.Query) > 0 {
+		return nil, &message.URIError{URI: uri, Reason: "a server to dial has neither path nor query; give them to Get"}
+	}
+	c := &Client{Config: cfg, Base: Authority{Scheme: u.Scheme, Host: u.Host, Port: u.Port}}
+	if _, isIP := u.Addr(); !isIP {
+		if _, err := c.resolve(ctx, c.Base); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := c.endpoint(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Get gets a representation of the resource at uri, which is an absolute URI or, with a
+// Base, a path with an optional query. A response with an error code is not an
+// error of Go; see [Response.Err].
+func (c *Client) Get(ctx context.Context, uri string) (*Response, error) {
+	return c.send(ctx, GET, uri, 0, nil)
+}
+
+// Post has the resource at uri process body; see [Client.Get].
+func (c *Client) Post(ctx context.Context, uri string, format ContentFormat, body []byte) (*Response, error) {
+	return c.send(ctx, POST, uri, format, body)
+}
+
+// Put makes body the representation of the resource at uri; see [Client.Get].
+func (c *Client) Put(ctx context.Context, uri string, format ContentFormat, body []byte) (*Response, error) {
+	return c.send(ctx, PUT, uri, format, body)
+}
+
+// Delete deletes the resource at uri; see [Client.Get].
+func (c *Client) Delete(ctx context.Context, uri string) (*Response, error) {
+	return c.send(ctx, DELETE, uri, 0, nil)
+}
+
+// Fetch gets the parts of the resource at uri that body selects (RFC 8132 section 2);
+// see [Client.Get].
+func (c *Client) Fetch(ctx context.Context, uri string, format ContentFormat, body []byte) (*Response, error) {
+	return c.send(ctx, FETCH, uri, format, body)
+}
+
+// Patch changes parts of the resource at uri as body says (RFC 8132 section 3); see [Client.Get].
+func (c *Client) Patch(ctx context.Context, uri string, format ContentFormat, body []byte) (*Response, error) {
+	return c.send(ctx, PATCH, uri, format, body)
+}
+
+// IPatch is Patch with a change that may be applied twice (RFC 8132 section 3); see [Client.Get].
+func (c *Client) IPatch(ctx context.Context, uri string, format ContentFormat, body []byte) (*Response, error) {
+	return c.send(ctx, IPATCH, uri, format, body)
+}
+
+func (c *Client) send(ctx context.Context, method Code, uri string, format ContentFormat, body []byte) (*Response, error) {
+	req, err := NewRequest(method, uri)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > 0 || method == FETCH {
+		req.Options.SetContentFormat(format)
+		req.Payload = body
+	}
+	resp := new(Response)
+	if err := c.Do(ctx, req, resp); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// Do sends req and waits for the response, which it stores in resp, reusing its memory. The
+// request goes to req.To, or else to the server that req.Authority or Base names. If
+// a name stands for several addresses, the next is tried when one cannot be reached.
+func (c *Client) Do(ctx context.Context, req *Request, resp *Response) error {
+	ep, err := c.endpoint()
+	if err != nil {
+		return err
+	}
+	if req.To.IsValid() {
+		return ep.roundTrip(ctx, req.To, req, resp)
+	}
+	server := req.Authority
+	if server == (Authority{}) {
+		if server = c.Base; server == (Authority{}) {
+			return &OpError{Op: req.Code.String(), Err: exchange.RequestError("the request names no server: use an absolute URI such as coap://host/path, or Dial")}
+		}
+		if _, err := netip.ParseAddr(server.Host); err != nil && !req.Options.Has(message.OptionURIHost) {
+			// The server may have several names (RFC 7252 section 5.10.1).
+			named := *req
+			named.Options = req.Options.Borrow()
+			named.Options.SetString(message.OptionURIHost, server.Host)
+			req = &named
+		}
+	}
+	return c.try(ctx, server, req.Code.String(), func(to netip.AddrPort) (again bool, err error) {
+		err = ep.roundTrip(ctx, to, req, resp)
+		// What was not delivered may go elsewhere. What was perhaps delivered only if
+		// doing it twice does no harm.
+		return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrNotAcknowledged) && req.Code.IsIdempotent(), err
+	})
+}
+
+// RoundTrip is [Client.Do] by the name that [RoundTripper] gives it.
+func (c *Client) RoundTrip(ctx context.Context, req *Request, resp *Response) error {
+	return c.Do(ctx, req, resp)
+}
+
+// Ping asks whether the server that uri names is alive, without asking for a resource
+// (RFC 7252 section 4.3).
+func (c *Client) Ping(ctx context.Context, uri string) error {
+	ep, err := c.endpoint()
+	if err != nil {
+		return err
+	}
+	server := c.Base
+	if uri != "" && !strings.HasPrefix(uri, "/") {
+		u, err := message.ParseURI(uri)
+		if err != nil {
+			return err
+		}
+		server = Authority{Scheme: u.Scheme, Host: u.Host, Port: u.Port}
+	}
+	return c.try(ctx, server, "ping", func(to netip.AddrPort) (bool, error) {
+		err := ep.Ping(ctx, to)
+		return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrNotAcknowledged), err
+	})
+}
+
+// try calls do for the addresses of a server until one works, or it says to stop.
+func (c *Client) try(ctx context.Context, server Authority, op string, do func(netip.AddrPort) (again bool, err error)) error {
+	if server.Scheme == "coaps" {
+		return &OpError{Op: op, Err: exchange.RequestError("coaps needs DTLS, which this client does not have; use coap")}
+	}
+	if a, err := netip.ParseAddr(server.Host); err == nil {
+		_, err = do(netip.AddrPortFrom(a.Unmap(), server.Port))
+		return err
+	}
+	addrs, err := c.resolve(ctx, server)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		var again bool
+		if again, err = do(netip.AddrPortFrom(a, server.Port)); err == nil {
+			c.prefer(server.Host, a)
+			return nil
+		}
+		if !again {
+			break
+		}
+	}
+	if errors.Is(err, ErrTimeout) || errors.Is(err, ErrUnreachable) || errors.Is(err, context.DeadlineExceeded) {
+		c.forget(server.Host) // it may have moved
+	}
+	return err
+}
+
+// endpoint returns the endpoint to send with, opening one if need be.
+func (c *Client) endpoint() (*Endpoint, error) {
+	if c.Endpoint != nil {
+		return c.Endpoint, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return nil, &OpError{Op: "dial", Err: ErrClosed}
+	case c.own != nil:
+		return c.own, nil
+	}
+	conn, err := udp.Listen(":0", nil)
+	if err != nil {
+		return nil, err
+	}
+	c.own, err = NewEndpoint(conn, nil, c.Config)
+	if err != nil {
+		conn.Close()
+	}
+	return c.own, err
+}
+
+// Stats returns the counters of the endpoint.
+func (c *Client) Stats() Stats {
+	if c.Endpoint != nil {
+		return c.Endpoint.Stats()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.own == nil {
+		return Stats{}
+	}
+	return c.own.Stats()
+}
+
+// Close closes the socket that the client opened, if any, and ends its exchanges with
+// ErrClosed. An Endpoint that it was given stays open.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	ep := c.own
+	c.closed = true
+	c.mu.Unlock()
+	if ep == nil {
+		return nil
+	}
+	return ep.Close()
+}
+
+var _ exchange.RoundTripper = (*Client)(nil)

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"io"
+	"math"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/transport/udp"
+)
+
+// talk are the flags of every command that asks a server.
+type talk struct {
+	wait    float64
+	verbose bool
+	json    bool
+}
+
+func (t *talk) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.Float64VarP(&t.wait, "wait", "B", 0, "give up after this many `seconds`; 0 leaves it to the protocol, which\nrepeats a confirmable message for some 93 seconds")
+	f.BoolVarP(&t.verbose, "verbose", "v", false, "show a chart of all messages sent and received, after the rest; on a\nterminal while it happens")
+	f.BoolVar(&t.json, "json", false, "write the result as one JSON object in one line")
+	must(cmd.RegisterFlagCompletionFunc("wait", noCompletion))
+}
+
+// limit returns a context that ends after the time of -B, and that time, 0 for none.
+func (t *talk) limit(ctx context.Context) (context.Context, context.CancelFunc, time.Duration) {
+	if t.wait == 0 {
+		return ctx, func() {}, 0
+	}
+	d := time.Duration(t.wait * float64(time.Second))
+	ctx, cancel := context.WithTimeout(ctx, d)
+	return ctx, cancel, d
+}
+
+// maxWait is a year: beyond it, a time in seconds does more harm than good.
+const maxWait = 365 * 24 * 3600
+
+func (t *talk) check() error {
+	if math.IsNaN(t.wait) || t.wait < 0 || t.wait > maxWait {
+		return usagef("-B %v: want a number of seconds, or 0 to leave it to the protocol", t.wait)
+	}
+	return nil
+}
+
+// session is an endpoint for the requests of one run, with a chart if asked for.
+type session struct {
+	client coap.Client
+	ep     *coap.Endpoint
+}
+
+// longestDatagram is what a response may have: the client has room for all that UDP carries.
+const longestDatagram = 65535
+
+func newSession(s *streams, verbose bool) (*session, error) {
+	conn, err := udp.Listen(":0", nil)
+	if err != nil {
+		return nil, noAnswerf("cannot open a UDP socket: %v", err)
+	}
+	cfg := &coap.Config{Limits: coap.Limits{ReceiveSize: longestDatagram}}
+	if verbose {
+		var w io.Writer = &s.late
+		if isTerminal(s.err) {
+			w = s.err
+		}
+		cfg.Trace = newChart(w, "client", "").trace
+	}
+	ep, err := coap.NewEndpoint(conn, nil, cfg)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &session{client: coap.Client{Endpoint: ep}, ep: ep}, nil
+}
+
+// close sends what is left to be sent, such as the acknowledgement of a separate response, and
+// waits until the chart is complete.
+func (s *session) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s.ep.Shutdown(ctx)
+}
+
+// must is for calls that fail only if the program is wrong.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

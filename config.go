@@ -1,0 +1,77 @@
+package coap
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/netip"
+
+	"github.com/coapkit/coap/exchange"
+	"github.com/coapkit/coap/internal/engine"
+	"github.com/coapkit/coap/message"
+)
+
+// Config configures an [Endpoint], and with it a [Server] or a [Client]. The zero value is
+// ready to use, and so is a nil pointer. It must not be changed once it is in use.
+type Config struct {
+	// Params are the transmission parameters of RFC 7252 section 4.8.
+	Params Params
+	// ParamsFor, if not nil, returns the parameters for requests to a destination, or nil
+	// for Params. It may be called concurrently.
+	ParamsFor func(to netip.AddrPort) *Params
+	// Limits bound what is kept in memory.
+	Limits Limits
+	// Options, if not nil, knows options besides the registered ones.
+	Options *message.Registry
+	// Logger gets errors of handlers, panics, and failures of the transport; at level
+	// debug it gets every trace event. Nil is silent.
+	Logger *slog.Logger
+	// Trace, if not nil, gets every datagram and what became of it, one event at a time and
+	// in order. It delays sending while it runs and must not call the endpoint.
+	Trace func(TraceEvent)
+}
+
+func (c *Config) orDefault() *Config {
+	if c == nil {
+		return &Config{}
+	}
+	return c
+}
+
+func (c *Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger
+}
+
+// debug reports whether trace events go to the logger.
+func (c *Config) debug() bool {
+	return c.Logger != nil && c.Logger.Enabled(context.Background(), slog.LevelDebug)
+}
+
+// engine returns the configuration of the message layer, with a seed that nobody can guess,
+// since tokens come from it (RFC 7252 section 11.4).
+func (c *Config) engine() engine.Config {
+	e := engine.Config{Params: c.Params, Limits: c.Limits, Trace: c.Trace != nil || c.debug()}
+	rand.Read(e.Seed[:])
+	return e
+}
+
+func (c *Config) validate() error {
+	if err := c.Params.Validate(); err != nil {
+		return err
+	}
+	return c.Limits.Validate()
+}
+
+func (c *Config) paramsFor(to netip.AddrPort, req *exchange.Request) (*Params, error) {
+	p := req.Params
+	if p == nil && c.ParamsFor != nil {
+		p = c.ParamsFor(to)
+	}
+	if p == nil {
+		return nil, nil
+	}
+	return p, p.Validate()
+}

@@ -1,0 +1,294 @@
+package coap_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/exchange"
+	"github.com/coapkit/coap/transport"
+	"github.com/coapkit/coap/transport/mem"
+)
+
+// Shutdown waits for a handler and for the acknowledgement of its separate response, answers new
+// requests with 5.03 meanwhile, and closes then.
+func TestShutdownDrains(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, newResources(), nil)
+		r.peer.send("CON GET mid=1 tok=01 path=slow")
+		pass(time.Second)
+		r.peer.want("", "ACK 0.00 mid=1")
+		down := asyncDo(func(*coap.Response) error { return r.ep.Shutdown(context.Background()) })
+		again := asyncDo(func(*coap.Response) error { return r.ep.Shutdown(context.Background()) })
+		require.False(t, down.isDone(), "a handler works")
+		r.peer.send("CON GET mid=2 tok=02 path=plain")
+		r.peer.want("a new one", "ACK 5.03 mid=2 tok=02")
+		r.peer.send("NON GET mid=3 tok=03 path=plain")
+		r.peer.wantNothing("a new one")
+		require.EqualValues(t, 2, r.ep.Stats().Dropped[exchange.DropClosing])
+		r.peer.send("CON GET mid=1 tok=01 path=slow")
+		r.peer.want("a copy of the old one", "ACK 0.00 mid=1")
+		pass(slowTime - time.Second)
+		answer := r.peer.want("", "CON 2.05 tok=01")
+		require.False(t, down.isDone(), "the answer is not acknowledged")
+		pass(3 * time.Second)
+		r.peer.want("it is sent again", "CON 2.05 mid=%d", answer.MessageID)
+		require.False(t, down.isDone())
+		r.peer.send("ACK 0.00 mid=%d", answer.MessageID)
+		require.True(t, down.isDone())
+		require.NoError(t, down.err)
+		require.True(t, again.isDone())
+		require.NoError(t, again.err)
+		r.peer.send("CON GET mid=4 path=plain")
+		r.peer.wantNothing("closed")
+	})
+	bubble(t, "idle", func(t *testing.T) {
+		r := newRig(t, newResources(), nil)
+		require.NoError(t, r.ep.Shutdown(context.Background()))
+		require.NoError(t, r.ep.Shutdown(context.Background()), "again")
+		require.NoError(t, r.ep.Close(), "afterwards")
+		require.ErrorIs(t, r.ep.RoundTrip(t.Context(), request(t, coap.GET, peerAddr, "/x"), new(coap.Response)), coap.ErrClosed)
+	})
+	bubble(t, "context ends first", func(t *testing.T) {
+		r := newRig(t, newResources(), nil)
+		r.peer.send("CON GET mid=1 tok=01 path=slow")
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		start := time.Now()
+		require.ErrorIs(t, r.ep.Shutdown(ctx), context.DeadlineExceeded)
+		require.Equal(t, time.Second, time.Since(start))
+		require.Zero(t, r.ep.Stats().Exchanges)
+	})
+	bubble(t, "the peer is gone", func(t *testing.T) {
+		r := newRig(t, newResources(), nil)
+		r.peer.send("CON GET mid=1 tok=01 path=slow")
+		synctest.Wait()
+		r.peer.conn.Close()
+		start := time.Now()
+		require.NoError(t, r.ep.Shutdown(context.Background()))
+		require.LessOrEqual(t, time.Since(start), slowTime+93*time.Second, "every exchange ends by itself")
+	})
+}
+
+// Close ends what is under way, may be called again and from anywhere, and leaves no goroutine.
+func TestClose(t *testing.T) {
+	bubble(t, "exchanges", func(t *testing.T) {
+		r := newRig(t, newResources(), nil)
+		calls := []*result{
+			async(context.Background(), r.ep, request(t, coap.GET, peerAddr, "/sent")),
+			async(context.Background(), r.ep, request(t, coap.GET, peerAddr, "/queued")),
+		}
+		r.peer.send("CON GET mid=1 path=slow")
+		synctest.Wait()
+		var all sync.WaitGroup
+		for range 5 {
+			all.Go(func() { require.NoError(t, r.ep.Close()) })
+		}
+		all.Wait()
+		for _, c := range calls {
+			c.requireErr(t, "ended", coap.ErrClosed)
+		}
+		require.ErrorIs(t, r.ep.Ping(context.Background(), peerAddr), coap.ErrClosed)
+		require.ErrorIs(t, r.ep.RoundTrip(context.Background(), request(t, coap.GET, peerAddr, "/x"), new(coap.Response)), coap.ErrClosed)
+		require.Zero(t, r.ep.Stats().Exchanges)
+	})
+	bubble(t, "from a handler", func(t *testing.T) {
+		var r *rig
+		done := make(chan error, 1)
+		r = newRig(t, coap.HandlerFunc(func(w *coap.Response, req *coap.Request) error {
+			done <- r.ep.Close()
+			return w.Text("too late")
+		}), nil)
+		r.peer.send("CON GET mid=1 path=x")
+		synctest.Wait()
+		require.NoError(t, <-done)
+		r.peer.wantNothing("closed")
+	})
+	bubble(t, "the transport fails", func(t *testing.T) {
+		r := newRig(t, newResources(), nil)
+		broken := &brokenConn{Conn: listen(t, r.net, peerAddr2), broken: make(chan struct{})}
+		s := &coap.Server{Handler: newResources()}
+		served := asyncDo(func(*coap.Response) error { return s.Serve(context.Background(), broken) })
+		require.False(t, served.isDone())
+		close(broken.broken)
+		served.requireErr(t, "Serve says why", errBroken)
+	})
+	// In the end of each bubble, synctest has seen that no goroutine is left.
+}
+
+var errBroken = errors.New("the cable is cut")
+
+type brokenConn struct {
+	transport.Conn
+	broken chan struct{}
+}
+
+func (c *brokenConn) ReadBatch([]transport.Datagram) (int, error) {
+	<-c.broken
+	return 0, errBroken
+}
+
+func TestServer(t *testing.T) {
+	start := func(t *testing.T, s *coap.Server, ctx context.Context) (*rig, *result) {
+		r := &rig{TB: t, net: mem.NewNetwork(mem.Config{})}
+		r.peer = r.newPeer(peerAddr)
+		conn := listen(t, r.net, serverAddr)
+		served := asyncDo(func(*coap.Response) error { return s.Serve(ctx, conn) })
+		require.False(t, served.isDone())
+		return r, served
+	}
+	bubble(t, "context ends", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		s := &coap.Server{Handler: newResources()}
+		require.Zero(t, s.Stats())
+		require.False(t, s.LocalAddr().IsValid())
+		r, served := start(t, s, ctx)
+		r.peer.send("CON GET mid=1 path=plain")
+		r.peer.want("", "ACK 2.05 pay=plain")
+		require.Equal(t, serverAddr, s.LocalAddr())
+		require.EqualValues(t, 1, s.Stats().Requests)
+		cancel()
+		require.True(t, served.isDone())
+		require.NoError(t, served.err)
+		r.peer.send("CON GET mid=2 path=plain")
+		r.peer.wantNothing("closed")
+		require.NoError(t, s.Close())
+	})
+	bubble(t, "context has ended", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		s := &coap.Server{}
+		conn := listen(t, mem.NewNetwork(mem.Config{}), serverAddr)
+		require.NoError(t, s.Serve(ctx, conn))
+		_, err := conn.ReadBatch(make([]transport.Datagram, 1))
+		require.ErrorIs(t, err, net.ErrClosed, "Serve closes the Conn")
+	})
+	bubble(t, "Close", func(t *testing.T) {
+		s := &coap.Server{}
+		_, served := start(t, s, context.Background())
+		require.NoError(t, s.Close())
+		require.True(t, served.isDone())
+		require.NoError(t, served.err)
+		require.NoError(t, s.Close())
+		require.NoError(t, s.Shutdown(context.Background()))
+	})
+	bubble(t, "Shutdown", func(t *testing.T) {
+		s := &coap.Server{Handler: newResources()}
+		r, served := start(t, s, context.Background())
+		r.peer.send("NON GET mid=1 tok=01 path=slow")
+		synctest.Wait()
+		start := time.Now()
+		require.NoError(t, s.Shutdown(context.Background()))
+		require.Equal(t, slowTime, time.Since(start))
+		r.peer.want("the answer", "NON 2.05 tok=01")
+		require.True(t, served.isDone())
+		require.NoError(t, served.err)
+	})
+	bubble(t, "twice", func(t *testing.T) {
+		s := &coap.Server{Handler: newResources()}
+		r, served := start(t, s, context.Background())
+		second := listen(t, r.net, peerAddr2)
+		require.ErrorContains(t, s.Serve(context.Background(), second), "serves already")
+		_, err := second.ReadBatch(make([]transport.Datagram, 1))
+		require.ErrorIs(t, err, net.ErrClosed, "the second Conn is closed all the same")
+		require.False(t, served.isDone())
+		r.peer.send("CON GET mid=1 path=plain")
+		r.peer.want("the first serves", "ACK 2.05")
+		s.Close()
+	})
+	for name, end := range map[string]func(*coap.Server) error{
+		"Close before":    (*coap.Server).Close,
+		"Shutdown before": func(s *coap.Server) error { return s.Shutdown(context.Background()) },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			s := &coap.Server{}
+			require.NoError(t, end(s))
+			require.NoError(t, end(s))
+			conn := listen(t, mem.NewNetwork(mem.Config{}), serverAddr)
+			require.NoError(t, s.Serve(context.Background(), conn))
+			_, err := conn.ReadBatch(make([]transport.Datagram, 1))
+			require.ErrorIs(t, err, net.ErrClosed)
+		})
+	}
+	bubble(t, "bad Config", func(t *testing.T) {
+		s := &coap.Server{Config: &coap.Config{Params: coap.Params{MaxRetransmit: 21}}}
+		conn := listen(t, mem.NewNetwork(mem.Config{}), serverAddr)
+		require.ErrorContains(t, s.Serve(context.Background(), conn), "MaxRetransmit")
+		_, err := conn.ReadBatch(make([]transport.Datagram, 1))
+		require.ErrorIs(t, err, net.ErrClosed)
+	})
+}
+
+// An endpoint without a handler answers 4.04.
+func TestNoHandler(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, nil, nil)
+		r.peer.send("CON GET mid=1 path=x")
+		r.peer.want("", "ACK 4.04 mid=1")
+	})
+}
+
+// Workers go away when there is nothing to do.
+func TestWorkersEnd(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, newResources(), nil)
+		pass(time.Minute)
+		_, before := goroutines()
+		for i := range 100 {
+			r.peer.send("CON GET mid=%d path=slow", i)
+		}
+		synctest.Wait()
+		require.Equal(t, 100, r.ep.Stats().Handling, "each has a handler")
+		pass(slowTime + 5*time.Minute)
+		requireGoroutines(t, before)
+	})
+}
+
+// Close lets a datagram that is being sent go, and what happens afterwards does no harm.
+func TestCloseWhileSending(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, nil, nil)
+		stuck := &stuckConn{Conn: listen(t, r.net, peerAddr2), sending: make(chan struct{}), gone: make(chan struct{})}
+		ep := endpoint(t, stuck, nil, nil)
+		ctx, cancel := context.WithCancel(context.Background())
+		calls := []*result{
+			async(ctx, ep, request(t, coap.GET, peerAddr, "/x")),
+			async(ctx, ep, request(t, coap.GET, peerAddr, "/y")),
+		}
+		<-stuck.sending
+		closed := asyncDo(func(*coap.Response) error { return ep.Close() })
+		require.False(t, closed.isDone(), "a datagram is being sent")
+		close(stuck.gone)
+		require.True(t, closed.isDone())
+		r.peer.want("it was sent", "CON GET")
+		cancel()
+		for _, c := range calls {
+			c.requireErr(t, "ended", coap.ErrClosed)
+		}
+		require.NoError(t, ep.Close())
+		require.ErrorIs(t, ep.Ping(context.Background(), peerAddr), coap.ErrClosed)
+	})
+}
+
+// stuckConn says when it is about to send, and sends when it may.
+type stuckConn struct {
+	transport.Conn
+	sending, gone chan struct{}
+}
+
+func (c *stuckConn) WriteBatch(ds []transport.Datagram) (int, error) {
+	select {
+	case c.sending <- struct{}{}:
+	case <-c.gone:
+	}
+	<-c.gone
+	return c.Conn.WriteBatch(ds)
+}

@@ -1,0 +1,256 @@
+package coap
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/coapkit/coap/exchange"
+	"github.com/coapkit/coap/linkformat"
+	"github.com/coapkit/coap/message"
+)
+
+// Mux is a [Handler] that hands a request to the handler whose pattern matches its method and
+// path best. The patterns are those of net/http, without hosts:
+//
+//	"GET /sensors/{id}"    one segment for {id}, which is not empty
+//	"/files/{rest...}"     all segments from there on, at least one
+//	"/files/"              the same without a name
+//	"GET /{$}"             the root only; "/files/{$}" the path with the trailing slash only
+//
+// A pattern without a method matches every method. Of two patterns that match, the more specific
+// one wins; registering two of which neither is more specific panics. A path that matches
+// no pattern is answered with 4.04, one that matches with other methods only with
+// 4.05 (RFC 7252 section 5.8).
+//
+// Each Uri-Path option is one segment. A slash within a segment separates nothing, and
+// percent-encoding in a pattern is resolved when it is registered.
+//
+// The Mux also looks after the options of a request: critical ones that the route does not
+// understand are answered with 4.02 (RFC 7252 section 5.4.1).
+//
+// It serves the resource /.well-known/core, a list of the paths of all patterns without
+// wildcards with the attributes that their Route gives (RFC 6690 section 4), unless
+// a pattern for that path is registered.
+//
+// The zero value is an empty Mux. All methods may be called concurrently.
+type Mux struct {
+	mu         sync.RWMutex
+	root       node
+	depth      int // most segments in a pattern
+	patterns   []*pattern
+	links      []byte // the text of /.well-known/core; nil: to be made
+	middleware []func(Handler) Handler
+}
+
+// Route says more about the resources behind a pattern. The zero value is right for most.
+type Route struct {
+	// Preconditions says that the handler calls [Request.Precondition] before it changes
+	// anything. Without it a request with If-Match or If-None-Match is answered
+	// with 4.02, since its sender must not believe that the condition was looked at.
+	Preconditions bool
+	// Formats are the content formats that the handler can answer in, if it says so in
+	// advance. A request that accepts another one is answered with 4.06 before the handler
+	// runs. Without it, the response to a GET or FETCH is checked afterwards.
+	Formats []ContentFormat
+	// Attributes are those of the link in /.well-known/core, such as rt, if, sz, title. The
+	// content formats, ct, are taken from Formats if they are not among them.
+	Attributes []linkformat.Param
+	// Unlisted keeps the resource out of /.well-known/core.
+	Unlisted bool
+	// Understands are the critical options, besides those of the URI and Accept, that the
+	// handler understands.
+	Understands []OptionNumber
+}
+
+// NewMux returns an empty Mux.
+func NewMux() *Mux { return new(Mux) }
+
+// Handle registers a handler for a pattern; at most one Route may say more about it. It panics
+// if the pattern has a syntax error or conflicts with another: both are mistakes in a program.
+func (m *Mux) Handle(pattern string, h Handler, route ...Route) {
+	p, err := parsePattern(pattern)
+	if err != nil {
+		panic(err.Error())
+	}
+	if h == nil || len(route) > 1 {
+		panic(fmt.Sprintf("coap: pattern %q: want a handler and at most one Route", pattern))
+	}
+	if len(route) == 1 {
+		p.route = route[0]
+	}
+	if err := p.checkLink(); err != nil {
+		panic(fmt.Sprintf("coap: pattern %q: %v", pattern, err))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.patterns) == 0 {
+		m.addWellKnown()
+	}
+	m.replaceWellKnown(p)
+	for _, q := range m.patterns {
+		if p.conflicts(q) {
+			panic(fmt.Sprintf("coap: pattern %q conflicts with %q: both match some requests, and neither is more specific", p, q))
+		}
+	}
+	for i := len(m.middleware) - 1; i >= 0; i-- {
+		h = m.middleware[i](h)
+	}
+	p.handler = h
+	m.insert(p)
+}
+
+// insert adds a pattern. The lock is held.
+func (m *Mux) insert(p *pattern) {
+	m.patterns = append(m.patterns, p)
+	m.depth = max(m.depth, len(p.segments))
+	m.root.add(p, p.segments)
+	m.links = nil
+}
+
+// HandleFunc registers a function for a pattern; see [Mux.Handle].
+func (m *Mux) HandleFunc(pattern string, f func(w *Response, r *Request) error, route ...Route) {
+	m.Handle(pattern, HandlerFunc(f), route...)
+}
+
+// Use puts middleware around the handlers that are registered from now on, the first one
+// outermost. It sees the matched pattern and the path values.
+func (m *Mux) Use(middleware ...func(Handler) Handler) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.middleware = append(m.middleware, middleware...)
+}
+
+// ServeCoAP answers r by the handler whose pattern matches.
+func (m *Mux) ServeCoAP(w *Response, r *Request) error {
+	p, err := m.match(r)
+	understood := understoodByAll
+	if p != nil {
+		understood = p.understands
+	}
+	// A critical option that is not understood may change what the request means, so
+	// it is looked at before the rest.
+	if e := checkOptions(r, understood); e != nil {
+		return e
+	}
+	if err != nil {
+		return err
+	}
+	if want, ok := r.Options.Accept(); ok && !p.offers(want) {
+		return &Error{Code: message.NotAcceptable}
+	}
+	r.SetPattern(p.text, p.names)
+	return p.handler.ServeCoAP(w, r)
+}
+
+// ChecksOptions says that the Mux does.
+func (m *Mux) ChecksOptions() {}
+
+var _ exchange.OptionChecker = (*Mux)(nil)
+
+// match finds the pattern for r, or the error to answer with.
+func (m *Mux) match(r *Request) (*pattern, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	// Segments beyond the deepest pattern need not be told apart.
+	var few [16][]byte
+	path, total := few[:0], 0
+	for v := range r.Options.Values(message.OptionURIPath) {
+		if total++; len(path) <= m.depth {
+			path = append(path, v)
+		}
+	}
+	if total == 0 {
+		path = append(path, nil) // "/" is one empty segment, as in net/http
+	}
+	p, other := m.root.match(r.Code, path)
+	switch {
+	case p != nil:
+		return p, nil
+	case other:
+		return nil, &Error{Code: message.MethodNotAllowed}
+	}
+	return nil, &Error{Code: message.NotFound}
+}
+
+// node is a node of the tree of patterns; the way to it is the segments of a path.
+type node struct {
+	literal map[string]*node
+	wild    *node      // one segment, not empty
+	exact   []*pattern // that end here, by method
+	rest    []*pattern // that match everything from here on, by method
+}
+
+func (n *node) add(p *pattern, segments []segment) {
+	if len(segments) == 0 {
+		n.exact = append(n.exact, p)
+		return
+	}
+	s := segments[0]
+	switch {
+	case s.rest:
+		n.rest = append(n.rest, p)
+		return
+	case s.wild:
+		if n.wild == nil {
+			n.wild = new(node)
+		}
+		n.wild.add(p, segments[1:])
+	default:
+		if n.literal == nil {
+			n.literal = make(map[string]*node)
+		}
+		next := n.literal[s.text]
+		if next == nil {
+			next = new(node)
+			n.literal[s.text] = next
+		}
+		next.add(p, segments[1:])
+	}
+}
+
+// remove removes a pattern without wildcards.
+func (n *node) remove(p *pattern, segments []segment) {
+	for _, s := range segments {
+		n = n.literal[s.text]
+	}
+	n.exact = slices.DeleteFunc(n.exact, func(q *pattern) bool { return q == p })
+}
+
+// match returns the most specific pattern for a path and a method, or whether there is one for
+// other methods. Literal segments go before wildcards, and those before the rest;
+// conflicts were excluded, so the first one found is the most specific.
+func (n *node) match(method Code, path [][]byte) (found *pattern, other bool) {
+	if len(path) == 0 {
+		return choose(n.exact, method)
+	}
+	if next := n.literal[string(path[0])]; next != nil {
+		p, o := next.match(method, path[1:])
+		if p != nil {
+			return p, false
+		}
+		other = other || o
+	}
+	if n.wild != nil && len(path[0]) > 0 {
+		p, o := n.wild.match(method, path[1:])
+		if p != nil {
+			return p, false
+		}
+		other = other || o
+	}
+	p, o := choose(n.rest, method)
+	return p, p == nil && (other || o)
+}
+
+// choose picks the pattern for a method: its own before the one for all methods.
+func choose(patterns []*pattern, method Code) (found *pattern, other bool) {
+	for _, p := range patterns {
+		if p.method == method {
+			return p, false
+		}
+		if p.method == message.Empty {
+			found = p
+		}
+	}
+	return found, found == nil && len(patterns) > 0
+}

@@ -1,0 +1,173 @@
+package coap
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/coapkit/coap/exchange"
+	"github.com/coapkit/coap/internal/engine"
+	"github.com/coapkit/coap/message"
+)
+
+// waiter is one caller that waits for the end of an exchange.
+type waiter struct {
+	done chan struct{} // one value when it is settled
+	// The rest is guarded by Endpoint.mu until then.
+	resp    *Response
+	settled bool
+	err     error
+	end     engine.Event // if the exchange ended without response
+	msg     message.Message
+}
+
+// waiter returns an unused waiter. Each endpoint has its own pool: a channel that was made in
+// a bubble of testing/synctest must not come to light in another.
+func (ep *Endpoint) waiter() *waiter {
+	if w, ok := ep.waiters.Get().(*waiter); ok {
+		return w
+	}
+	return &waiter{done: make(chan struct{}, 1)}
+}
+
+// settle takes over the outcome. Endpoint.mu is held, so the caller is still there.
+func (w *waiter) settle(ev *engine.Event) {
+	w.settled = true
+	switch ev.Kind {
+	case engine.EventResponse:
+		w.err = w.resp.Receive(&ev.Message, ev.Peer)
+		if w.resp.Code == message.Valid {
+			w.resp.Payload = nil // to be ignored (RFC 7252 section 5.5)
+		}
+	case engine.EventEnd:
+		w.err, w.end = ev.Err, *ev
+	}
+}
+
+func (ep *Endpoint) free(w *waiter) {
+	*w = waiter{done: w.done}
+	ep.waiters.Put(w)
+}
+
+// RoundTrip sends req and waits for the response, as [RoundTripper] says. The destination is
+// req.To or, if req.Authority is an IP address, that; it does not look up names, a
+// [Client] does. Errors are an *[OpError] around an [EndError] or the error of
+// ctx, or say what is wrong with req.
+func (ep *Endpoint) RoundTrip(ctx context.Context, req *Request, resp *Response) error {
+	to := req.To
+	if !to.IsValid() {
+		addr, err := netip.ParseAddr(req.Authority.Host)
+		if err != nil {
+			return &OpError{Op: req.Code.String(), Err: exchange.RequestError("the request has no destination: set To, or Authority.Host to an IP address")}
+		}
+		to = netip.AddrPortFrom(addr.Unmap(), req.Authority.Port)
+	}
+	return ep.roundTrip(ctx, to, req, resp)
+}
+
+// Ping asks whether a CoAP endpoint is alive at to: it sends an Empty Confirmable message
+// and waits for the Reset that it elicits (RFC 7252 section 4.3).
+func (ep *Endpoint) Ping(ctx context.Context, to netip.AddrPort) error {
+	return ep.roundTrip(ctx, to, nil, nil)
+}
+
+func (ep *Endpoint) roundTrip(ctx context.Context, to netip.AddrPort, req *Request, resp *Response) error {
+	op := "ping"
+	if req != nil {
+		op = req.Code.String()
+	}
+	if err := checkRequest(to, req); err != nil {
+		return &OpError{Op: op, Peer: to, Err: err}
+	}
+	if err := ctx.Err(); err != nil {
+		return &OpError{Op: op, Peer: to, Err: err}
+	}
+	w := ep.waiter()
+	w.resp = resp
+	id, err := ep.launch(to, req, w)
+	if err != nil {
+		ep.free(w)
+		return &OpError{Op: op, Peer: to, Err: err}
+	}
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		if !ep.giveUp(id, w) {
+			return &OpError{Op: op, Peer: to, Err: ctx.Err()}
+		}
+	}
+	end, err := w.end, w.err
+	ep.free(w)
+	if err != nil {
+		return &OpError{Op: op, Peer: to, Err: err, Cause: end.Cause}
+	}
+	return nil
+}
+
+// checkRequest refuses what cannot be sent, and says what to do.
+func checkRequest(to netip.AddrPort, req *Request) error {
+	switch {
+	case !to.IsValid() || to.Port() == 0 || to.Addr().IsUnspecified():
+		return exchange.RequestError("the destination needs an address and a port")
+	case to.Addr().IsMulticast():
+		return exchange.RequestError("the destination is a multicast group; a request to one peer needs the address of that peer")
+	case req != nil && !req.Code.IsRequest():
+		return exchange.RequestError("the code is no method")
+	case req != nil && len(req.Payload) > 0 && !takesPayload(req.Code):
+		return exchange.RequestError("the method takes no payload; to get what a payload selects, use FETCH")
+	}
+	return nil
+}
+
+// launch hands a request, or a ping if req is nil, to the engine.
+func (ep *Endpoint) launch(to netip.AddrPort, req *Request, w *waiter) (id engine.Exchange, err error) {
+	opts := engine.RequestOptions{User: w}
+	if req != nil {
+		if opts.Params, err = ep.cfg.paramsFor(to, req); err != nil {
+			return id, err
+		}
+		opts.NoWait, opts.Understood = req.NoWait, req.Understands
+		w.msg = message.Message{Code: req.Code, Options: req.Options, Payload: req.Payload}
+		if req.NonConfirmable {
+			w.msg.Type = message.NonConfirmable
+		}
+	}
+	target := engine.Target{Remote: to}
+	ep.mu.Lock()
+	if ep.closed {
+		err = ErrClosed
+	} else if req != nil {
+		id, err = ep.eng.Request(time.Now(), target, &w.msg, opts)
+	} else {
+		id, err = ep.eng.Ping(time.Now(), target, opts)
+	}
+	ep.flush()
+	return id, err
+}
+
+// giveUp cancels an exchange for its caller. It reports true if the exchange was settled
+// meanwhile, so that there is an outcome after all; otherwise w is free again.
+func (ep *Endpoint) giveUp(id engine.Exchange, w *waiter) (settled bool) {
+	ep.mu.Lock()
+	if settled = w.settled; !settled {
+		ep.eng.Cancel(time.Now(), id)
+	}
+	ep.flush()
+	if settled {
+		<-w.done
+		return true
+	}
+	ep.free(w)
+	return false
+}
+
+// passes reports whether an error of sending is one that passes, so that the message is
+// treated as lost on the way.
+func passes(err error) bool {
+	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.EAGAIN) ||
+		errors.Is(err, syscall.EINTR) || errors.Is(err, syscall.EPERM)
+}
+
+var _ exchange.RoundTripper = (*Endpoint)(nil)

@@ -1,0 +1,196 @@
+package coap
+
+import (
+	"errors"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/coapkit/coap/codec"
+	"github.com/coapkit/coap/exchange"
+	"github.com/coapkit/coap/internal/engine"
+	"github.com/coapkit/coap/message"
+)
+
+// call is one received request on its way through a handler.
+type call struct {
+	ep   *Endpoint
+	in   engine.Incoming
+	data []byte // the datagram, copied: req is a view into it
+	msg  message.Message
+	req  Request
+	resp Response
+}
+
+var calls = sync.Pool{New: func() any { return new(call) }}
+
+// newCall makes a call of a request event. Endpoint.mu is held.
+func newCall(ep *Endpoint, ev *engine.Event) *call {
+	c := calls.Get().(*call)
+	c.ep, c.in = ep, ev.Incoming
+	c.data = append(c.data[:0], ev.Datagram...)
+	codec.DecodeUDP(c.data, &c.msg) // has succeeded before
+	c.req = Request{
+		Code: c.msg.Code, Options: c.msg.Options, Payload: c.msg.Payload,
+		NonConfirmable: c.msg.Type == message.NonConfirmable,
+	}
+	if !takesPayload(c.req.Code) {
+		c.req.Payload = nil // to be ignored (RFC 7252 section 5.5)
+	}
+	c.req.Arrive(exchange.Arrival{Context: ep.ctx, Peer: ev.Peer, Group: ev.Group, Size: len(c.data), Registry: ep.cfg.Options})
+	return c
+}
+
+// serve runs the handler and answers.
+func (c *call) serve() {
+	ep := c.ep
+	err := ep.check(&c.req)
+	if err == nil {
+		err = c.handle()
+	}
+	drop := c.finish(err)
+	c.msg = message.Message{Code: c.resp.Code, Options: c.resp.Options, Payload: c.resp.Payload}
+	ep.mu.Lock()
+	if drop != exchange.DropNone {
+		ep.eng.Drop(time.Now(), c.in, drop)
+	} else if err := ep.eng.Respond(time.Now(), c.in, &c.msg); err != nil && !errors.Is(err, ErrClosed) {
+		ep.mu.Unlock()
+		ep.log.Error("coap: response not sent", "path", c.req.Path(), "peer", c.req.Peer(), "error", err)
+		c.resp.Reset()
+		c.msg = message.Message{Code: message.InternalServerError, Payload: []byte(err.Error())}
+		ep.mu.Lock()
+		if ep.eng.Respond(time.Now(), c.in, &c.msg) != nil {
+			ep.eng.Drop(time.Now(), c.in, exchange.DropBusy)
+		}
+	}
+	ep.flush()
+	c.req, c.msg = Request{}, message.Message{}
+	c.resp.Reset()
+	if cap(c.data) <= 2*ep.limits.MessageSize {
+		calls.Put(c)
+	}
+}
+
+// takesPayload reports whether a method is defined to have a payload (RFC 7252 sections 5.8.1
+// and 5.8.4); methods we do not know are taken to be.
+func takesPayload(method Code) bool { return method != GET && method != DELETE }
+
+// handle calls the handler and turns a panic into an error.
+func (c *call) handle() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.ep.log.Error("coap: handler panicked", "path", c.req.Path(), "peer", c.req.Peer(), "panic", p, "stack", string(debug.Stack()))
+			err = &Error{Code: message.InternalServerError}
+		}
+	}()
+	return c.ep.handler.ServeCoAP(&c.resp, &c.req)
+}
+
+// finish makes the response of what the handler has left: it turns errors into codes and applies
+// the rules that hold for all resources. It returns why there must be no
+// response, if so.
+func (c *call) finish(err error) exchange.DropReason {
+	w, r := &c.resp, &c.req
+	bad, isBad := errors.AsType[*message.OptionError](err)
+	coded, isCoded := errors.AsType[*Error](err)
+	switch {
+	case isBad:
+		// Critical options that are not understood: 4.02 for a CON, silence
+		// for a NON (RFC 7252 section 5.4.1).
+		if r.NonConfirmable {
+			return exchange.DropBadOption
+		}
+		fail(w, message.BadOption, bad.Reason)
+	case isCoded:
+		// Options that the handler has set say more about the error, such as Max-Age in
+		// 5.03 or Size1 in 4.13; the diagnostic has no Content-Format.
+		w.Options.Remove(message.OptionContentFormat)
+		w.Options.Remove(message.OptionETag)
+		w.Code, w.Payload = coded.Code, []byte(coded.Diagnostic)
+	case err != nil:
+		c.ep.log.Error("coap: handler failed", "path", r.Path(), "peer", r.Peer(), "error", err)
+		fail(w, message.InternalServerError, "")
+	}
+	switch w.Code {
+	case message.Empty:
+		w.Code = message.Content
+	case message.Valid:
+		w.Payload = nil // (RFC 7252 section 5.9.1.3)
+	}
+	if !w.Code.IsResponse() {
+		c.ep.log.Error("coap: handler set a code that is no response code", "path", r.Path(), "code", w.Code)
+		fail(w, message.InternalServerError, "")
+	}
+	negotiate(w, r)
+	return exchange.DropNone
+}
+
+func fail(w *Response, code Code, diagnostic string) {
+	w.Reset()
+	w.Code = code
+	if diagnostic != "" {
+		w.Payload = []byte(diagnostic)
+	}
+}
+
+// negotiate applies Accept and ETag of the request to a successful response
+// (RFC 7252 sections 5.10.4 and 5.10.6.2).
+func negotiate(w *Response, r *Request) {
+	if w.Code != message.Content || r.Code != GET && r.Code != FETCH {
+		return
+	}
+	if want, ok := r.Options.Accept(); ok {
+		if have, ok := w.Options.ContentFormat(); ok && have != want {
+			fail(w, message.NotAcceptable, "")
+			return
+		}
+	}
+	tag, ok := w.Options.ETag()
+	if !ok {
+		return
+	}
+	for t := range r.Options.ETags() {
+		if string(t) == string(tag) {
+			w.Code, w.Payload = message.Valid, nil
+			w.Options.Remove(message.OptionContentFormat)
+			return
+		}
+	}
+}
+
+// check refuses what no handler should have to look at: methods nobody has defined
+// (RFC 7252 section 5.8), and options, unless the handler checks those itself.
+func (ep *Endpoint) check(r *Request) error {
+	if r.Code.Name() == "" {
+		return &Error{Code: message.MethodNotAllowed}
+	}
+	if ep.checks {
+		return nil
+	}
+	return checkOptions(r, understoodByAll)
+}
+
+// understoodByAll reports whether the library deals with a critical option for every handler.
+func understoodByAll(n OptionNumber) bool {
+	switch n {
+	case message.OptionURIHost, message.OptionURIPort, message.OptionURIPath, message.OptionURIQuery, message.OptionAccept:
+		return true
+	}
+	return false
+}
+
+// checkOptions refuses a request with a critical option that is not understood, and takes away
+// the elective options that have to be ignored. A request to a proxy at something that is
+// none is told so (RFC 7252 section 5.7.2).
+func checkOptions(r *Request, understood func(OptionNumber) bool) error {
+	for _, n := range [...]OptionNumber{message.OptionProxyURI, message.OptionProxyScheme} {
+		if !understood(n) && r.Options.Has(n) {
+			return &Error{Code: message.ProxyingNotSupported}
+		}
+	}
+	if bad := r.Registry().Check(&r.Options, understood); bad != nil {
+		return bad
+	}
+	r.Registry().DropInvalid(&r.Options)
+	return nil
+}
