@@ -97,7 +97,7 @@ func (c *Client) send(ctx context.Context, method Code, uri string, format Conte
 	if err != nil {
 		return nil, err
 	}
-	if len(body) > 0 || method == FETCH {
+	if takesPayload(method) && (len(body) > 0 || format != 0 || method == FETCH) {
 		req.Options.SetContentFormat(format)
 		req.Payload = body
 	}
@@ -179,7 +179,8 @@ func (c *Client) try(ctx context.Context, server Authority, op string, do func(n
 	if err != nil {
 		return err
 	}
-	for _, a := range addrs {
+	var a netip.Addr
+	for _, a = range addrs {
 		var again bool
 		if again, err = do(netip.AddrPortFrom(a, server.Port)); err == nil {
 			c.prefer(server.Host, a)
@@ -190,7 +191,7 @@ func (c *Client) try(ctx context.Context, server Authority, op string, do func(n
 		}
 	}
 	if errors.Is(err, ErrTimeout) || errors.Is(err, ErrUnreachable) || errors.Is(err, context.DeadlineExceeded) {
-		c.forget(server.Host) // it may have moved
+		c.forget(server.Host, a) // it may have moved
 	}
 	return err
 }

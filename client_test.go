@@ -84,7 +84,8 @@ func TestClientMethods(t *testing.T) {
 			"192.0.2.1:61616 GET /":         func() (*coap.Response, error) { return c.Get(ctx, "coap://192.0.2.1:61616") },
 			"[2001:db8::1]:5683 GET /x%2Fy": func() (*coap.Response, error) { return c.Get(ctx, "coap://[2001:DB8::1]/x%2fy") },
 			"192.0.2.1:5683 DELETE /a":      func() (*coap.Response, error) { return c.Delete(ctx, "coap://192.0.2.1/a") },
-			"192.0.2.1:5683 POST /a":        func() (*coap.Response, error) { return c.Post(ctx, "coap://192.0.2.1/a", message.JSON, nil) },
+			"192.0.2.1:5683 POST /a":        func() (*coap.Response, error) { return c.Post(ctx, "coap://192.0.2.1/a", 0, nil) },
+			"192.0.2.1:5683 POST /b # ":     func() (*coap.Response, error) { return c.Post(ctx, "coap://192.0.2.1/b", message.JSON, nil) },
 			"192.0.2.1:5683 POST /a # body": func() (*coap.Response, error) { return c.Post(ctx, "coap://192.0.2.1/a", message.JSON, []byte("body")) },
 			"192.0.2.1:5683 PUT /a # body":  func() (*coap.Response, error) { return c.Put(ctx, "coap://192.0.2.1/a", message.JSON, []byte("body")) },
 			"192.0.2.1:5683 FETCH /a # body": func() (*coap.Response, error) {
@@ -102,7 +103,7 @@ func TestClientMethods(t *testing.T) {
 			require.Equal(t, strings.Replace(want, "#", message.JSON.String(), 1), string(resp.Payload))
 			require.NoError(t, resp.Err())
 		}
-		require.EqualValues(t, 10, c.Stats().Responses)
+		require.EqualValues(t, 11, c.Stats().Responses)
 		require.NoError(t, c.Ping(ctx, "coap://192.0.2.1"))
 		require.NoError(t, c.Close())
 		require.NoError(t, c.Close())

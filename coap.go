@@ -54,6 +54,8 @@ type (
 	Stats = exchange.Stats
 	// DropReason says why something was dropped.
 	DropReason = exchange.DropReason
+	// TraceKind says what a TraceEvent is about.
+	TraceKind = exchange.TraceKind
 	// TraceEvent is one thing that happened in an endpoint.
 	TraceEvent = exchange.TraceEvent
 	// Error is a response of class 4 or 5 as a Go error.
@@ -99,6 +101,57 @@ const (
 	FETCH  = message.FETCH
 	PATCH  = message.PATCH
 	IPATCH = message.IPATCH
+)
+
+// Response codes that handlers use (RFC 7252 section 5.9, RFC 8132, RFC 8516); package message has
+// all of them.
+const (
+	Created                  = message.Created
+	Deleted                  = message.Deleted
+	Valid                    = message.Valid
+	Changed                  = message.Changed
+	Content                  = message.Content
+	BadRequest               = message.BadRequest
+	Unauthorized             = message.Unauthorized
+	BadOption                = message.BadOption
+	Forbidden                = message.Forbidden
+	NotFound                 = message.NotFound
+	MethodNotAllowed         = message.MethodNotAllowed
+	NotAcceptable            = message.NotAcceptable
+	Conflict                 = message.Conflict
+	PreconditionFailed       = message.PreconditionFailed
+	RequestEntityTooLarge    = message.RequestEntityTooLarge
+	UnsupportedContentFormat = message.UnsupportedContentFormat
+	UnprocessableEntity      = message.UnprocessableEntity
+	TooManyRequests          = message.TooManyRequests
+	InternalServerError      = message.InternalServerError
+	NotImplemented           = message.NotImplemented
+	ServiceUnavailable       = message.ServiceUnavailable
+)
+
+// Content formats that handlers use (RFC 7252 section 12.3); package message has all of them.
+const (
+	TextPlain   = message.TextPlain
+	LinkFormat  = message.LinkFormat
+	XML         = message.XML
+	OctetStream = message.OctetStream
+	JSON        = message.JSON
+	CBOR        = message.CBOR
+	SenMLJSON   = message.SenMLJSON
+	SenMLCBOR   = message.SenMLCBOR
+)
+
+// The kinds of a [TraceEvent].
+const (
+	TraceSent          = exchange.TraceSent
+	TraceReceived      = exchange.TraceReceived
+	TraceRetransmitted = exchange.TraceRetransmitted
+	TraceDuplicate     = exchange.TraceDuplicate
+	TraceDropped       = exchange.TraceDropped
+	TraceQueued        = exchange.TraceQueued
+	TraceAcknowledged  = exchange.TraceAcknowledged
+	TraceEnded         = exchange.TraceEnded
+	TraceUndelivered   = exchange.TraceUndelivered
 )
 
 // DefaultPort is the UDP port of the coap scheme (RFC 7252 section 6.1).

@@ -121,6 +121,26 @@ func (m *Mux) Use(middleware ...func(Handler) Handler) {
 	m.middleware = append(m.middleware, middleware...)
 }
 
+// Wrap puts middleware around h, the first one outermost, for what has to see the requests that no
+// route of a [Mux] is for, too. Unlike a plain call of the middleware it keeps h known as one that
+// looks after options itself, if it does: otherwise the endpoint refuses all critical options
+// besides those of the URI and Accept.
+func Wrap(h Handler, middleware ...func(Handler) Handler) Handler {
+	_, checks := h.(exchange.OptionChecker)
+	for i := len(middleware) - 1; i >= 0; i-- {
+		h = middleware[i](h)
+	}
+	if checks {
+		return checker{h}
+	}
+	return h
+}
+
+// checker marks a handler as an OptionChecker.
+type checker struct{ Handler }
+
+func (checker) ChecksOptions() {}
+
 // ServeCoAP answers r by the handler whose pattern matches.
 func (m *Mux) ServeCoAP(w *Response, r *Request) error {
 	p, err := m.match(r)

@@ -149,7 +149,7 @@ func TestResponseWithUnknownOption(t *testing.T) {
 				r.peer.wantNothing("rejected in silence")
 			}
 			ours.requireErr(t, "the caller is told", coap.ErrBadOption)
-			require.EqualValues(t, 1, r.ep.Stats().Rejected)
+			require.EqualValues(t, 1, r.ep.Stats().Unusable)
 
 			ours = async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/x"))
 			asked = r.peer.want("", "CON GET")

@@ -47,7 +47,7 @@ func parsePattern(text string) (*pattern, error) {
 	}
 	p := &pattern{text: text}
 	path := text
-	if method, rest, ok := strings.Cut(text, " "); ok {
+	if method, rest, ok := strings.Cut(text, " "); ok && !strings.HasPrefix(text, "/") {
 		code, err := message.ParseCode(method)
 		if err != nil || !code.IsRequest() {
 			return fail("%q is no method, want GET, POST, PUT, DELETE, FETCH, PATCH, iPATCH or none", method)

@@ -19,6 +19,9 @@ type names map[string]name
 type name struct {
 	addrs []netip.Addr // the one that worked last comes first
 	until time.Time
+	// silent has not answered. It is tried last next time, or a caller with little time would
+	// never get to the others.
+	silent netip.Addr
 }
 
 const (
@@ -51,6 +54,9 @@ func (c *Client) resolve(ctx context.Context, server Authority) ([]netip.Addr, e
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if i := slices.Index(unmapped, c.resolved[server.Host].silent); i >= 0 {
+		unmapped = append(slices.Delete(unmapped, i, i+1), addrs[i].Unmap())
+	}
 	if c.resolved == nil {
 		c.resolved = make(names)
 	}
@@ -80,9 +86,11 @@ func (c *Client) prefer(host string, works netip.Addr) {
 	c.resolved[host] = n
 }
 
-// forget makes a name be looked up again, after nobody has answered.
-func (c *Client) forget(host string) {
+// forget makes a name be looked up again, after nobody has answered, silent least of all.
+func (c *Client) forget(host string, silent netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.resolved, host)
+	if _, ok := c.resolved[host]; ok {
+		c.resolved[host] = name{silent: silent}
+	}
 }

@@ -112,7 +112,7 @@ func TestTimeouts(t *testing.T) {
 			got.requireErr(t, "at once", coap.ErrReset)
 			require.NotErrorIs(t, got.err, coap.ErrTimeout)
 		}
-		require.EqualValues(t, 2, r.ep.Stats().Reset)
+		require.EqualValues(t, 2, r.ep.Stats().Rejected)
 	})
 }
 

@@ -64,7 +64,7 @@ func (c *call) serve() {
 		}
 	}
 	ep.flush()
-	c.req, c.msg = Request{}, message.Message{}
+	c.ep, c.in, c.req, c.msg = nil, engine.Incoming{}, Request{}, message.Message{}
 	c.resp.Reset()
 	if cap(c.data) <= 2*ep.limits.MessageSize {
 		calls.Put(c)

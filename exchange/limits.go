@@ -35,7 +35,8 @@ type Limits struct {
 	// replies to them, which find and answer duplicates. 0 means 256 MiB.
 	RememberedBytes int
 	// RememberedBytesPerPeer is the share of one peer in RememberedBytes. 0
-	// means a sixteenth.
+	// means an eighth: by default some 230 requests per second that are not idempotent,
+	// which is near to what message IDs allow.
 	RememberedBytesPerPeer int
 	// SendQueue is the number of datagrams that may wait for the transport. 0 means 8192.
 	SendQueue int
@@ -52,7 +53,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.Handlers, 1024)
 	set(&l.HandlersPerPeer, max(l.Handlers/4, 1))
 	set(&l.RememberedBytes, 256<<20)
-	set(&l.RememberedBytesPerPeer, max(l.RememberedBytes/16, 1))
+	set(&l.RememberedBytesPerPeer, max(l.RememberedBytes/8, 1))
 	set(&l.SendQueue, 8192)
 	return l
 }

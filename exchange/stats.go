@@ -68,11 +68,11 @@ type Stats struct {
 	Requests  uint64 // requests handed to the handler
 	Responses uint64 // responses that ended an exchange of ours
 	TimedOut  uint64 // exchanges of ours that ended by a time-out
-	Reset     uint64 // exchanges of ours that the peer rejected
+	Rejected  uint64 // exchanges of ours that the peer rejected with a Reset
 	// Unreachable counts exchanges of ours that ended because the network refused.
 	Unreachable uint64
 	Canceled    uint64 // exchanges of ours that the caller gave up
-	Rejected    uint64 // exchanges of ours that ended with a response we cannot use
+	Unusable    uint64 // exchanges of ours that ended with a response we cannot use
 	// LostResponses counts separate responses that nobody acknowledged or that
 	// were rejected.
 	LostResponses uint64

@@ -102,12 +102,11 @@ func (e *Engine) duplicate(d *transport.Datagram, x *entry) {
 		// Silently ignored.
 	case x.reply != nil:
 		e.send(x.reply, x.route())
+	case x.pending && !x.acked:
+		// A copy that the network has made: its sender does not retransmit before the
+		// acknowledgement is due.
 	default:
-		// Either the response went or will go separately, or it takes so long that its
-		// sender has retransmitted: from now on it can only go separately
-		// (section 5.2.2).
-		e.timers.stop(&x.timer)
-		x.acked = true
+		// The response went or will go separately (section 5.2.2).
 		e.emptyAck(d, x.key.mid)
 	}
 }
@@ -223,6 +222,11 @@ func (e *Engine) unmap(x *entry) {
 
 // freeEntry frees an entry that is neither mapped nor pending.
 func (e *Engine) freeEntry(x *entry) {
+	if x.group && x.timer.pos != 0 {
+		// Its response waited for the leisure.
+		e.delayed--
+		e.stats.Dropped[exchange.DropMemory]++
+	}
 	e.timers.stop(&x.timer)
 	if x.reply != nil {
 		e.buffers.unref(x.reply)

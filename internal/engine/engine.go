@@ -74,6 +74,8 @@ type Engine struct {
 
 	groupMIDs midAllocator
 	handling  int
+	responses int // separate responses under way
+	delayed   int // responses to groups that wait for their leisure
 	queued    int
 	draining  bool
 	closed    bool
@@ -253,9 +255,11 @@ func (e *Engine) Drain() { e.draining = true }
 // Draining reports whether Drain was called.
 func (e *Engine) Draining() bool { return e.draining }
 
-// Idle reports whether no handler works on a request and no separate response waits for
-// its acknowledgement.
-func (e *Engine) Idle() bool { return e.handling == 0 && e.exchangePool.live == 0 && e.out.len() == 0 }
+// Idle reports whether no handler works on a request and all responses have gone and, as far
+// as they are Confirmable, been acknowledged.
+func (e *Engine) Idle() bool {
+	return e.handling == 0 && e.responses == 0 && e.delayed == 0 && e.out.len() == 0
+}
 
 // Close ends all exchanges of ours with ErrClosed. Nothing is processed afterwards.
 func (e *Engine) Close() {

@@ -44,6 +44,7 @@ func (e *Engine) respondToGroup(x *entry) error {
 		e.stats.Dropped[exchange.DropMemory]++
 		return nil
 	}
+	e.delayed++
 	e.timers.set(&x.timer, e.now+delay)
 	return nil
 }
@@ -53,5 +54,6 @@ func (e *Engine) sendDelayed(x *entry) {
 	e.send(x.reply, x.route())
 	e.buffers.unref(x.reply)
 	x.reply = nil
+	e.delayed--
 	e.charge(x, entryCost)
 }

@@ -191,7 +191,7 @@ func TestCriticalOptionInResponse(t *testing.T) {
 				r.idle("silence rejects the others")
 			}
 			require.Equal(t, uint64(3), r.e.Stats().Dropped[exchange.DropBadOption])
-			require.Equal(t, uint64(3), r.e.Stats().Rejected)
+			require.Equal(t, uint64(3), r.e.Stats().Unusable)
 
 			r.request(2, "%s GET", test.request)
 			q := r.want("request", "%s GET", test.request)
@@ -274,7 +274,7 @@ func TestTruncated(t *testing.T) {
 			r.want("rejected", "RST 0.00 mid=%d", q.MessageID)
 		}
 		r.idle("that is all")
-		require.Equal(t, uint64(1), r.e.Stats().Rejected)
+		require.Equal(t, uint64(1), r.e.Stats().Unusable)
 		r.quiet()
 	}
 
@@ -453,6 +453,8 @@ func TestDrain(t *testing.T) {
 	require.False(t, r.e.Idle(), "a handler works")
 	r.receive("another", "CON GET mid=2 tok=01")
 	r.want("refused", "ACK 5.03 mid=2")
+	r.advance(time.Second)
+	r.want("acknowledged", "ACK 0.00 mid=1")
 	r.receive("a duplicate of what is under way", "CON GET mid=1 tok=01")
 	r.want("is not", "ACK 0.00 mid=1")
 	r.respond(ev, "2.05")

@@ -133,6 +133,9 @@ func (e *Engine) newExchange(kind exchangeKind, con bool, to Target, o RequestOp
 	if p == nil {
 		return nil, exchange.ErrBusy
 	}
+	if kind == kindResponse {
+		e.responses++
+	}
 	x := e.exchangePool.get()
 	*x = exchangeState{
 		gen: x.gen, kind: kind, con: con, user: o.User, understood: o.Understood, params: e.params,
@@ -308,11 +311,11 @@ func (e *Engine) end(x *exchangeState, why exchange.EndError, cause error) {
 	case why.Timeout():
 		e.stats.TimedOut++
 	case why == exchange.ErrReset:
-		e.stats.Reset++
+		e.stats.Rejected++
 	case why == exchange.ErrUnreachable:
 		e.stats.Unreachable++
 	case why == exchange.ErrBadOption || why == exchange.ErrResponseTooLarge:
-		e.stats.Rejected++
+		e.stats.Unusable++
 	}
 	e.events.push(Event{Kind: EventEnd, User: x.user, Peer: x.info(), Err: why, Cause: cause})
 	e.finish(x)
@@ -366,6 +369,9 @@ func (e *Engine) discard(x *exchangeState) {
 	}
 	if x.buf != nil {
 		e.buffers.unref(x.buf)
+	}
+	if x.kind == kindResponse {
+		e.responses--
 	}
 	p.exchanges.remove(x, ofPeer)
 	*x = exchangeState{gen: x.gen + 1}

@@ -97,7 +97,7 @@ func TestRetransmissionEnds(t *testing.T) {
 				r.receive("an answer", "%s 0.00 mid=%d", answer, mid)
 				if answer == "RST" {
 					r.end("the peer rejects", 1, exchange.ErrReset)
-					require.Equal(t, uint64(1), r.e.Stats().Reset)
+					require.Equal(t, uint64(1), r.e.Stats().Rejected)
 				}
 				r.advance(100 * time.Second)
 				r.idle("nothing is sent again, and nothing is sent in answer")
