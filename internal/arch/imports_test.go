@@ -28,6 +28,7 @@ var floors = map[string][]string{
 	// floor 2
 	"internal/engine": {"message", "codec", "exchange", "transport"},
 	"transport/udp":   {"transport"},
+	"blockwise":       {"message", "exchange"},
 	"transport/mem":   {"transport"},
 	// floor 3
 	".": {"message", "codec", "exchange", "internal/engine", "linkformat", "transport", "transport/udp"},
