@@ -10,7 +10,7 @@ import (
 func TestSimilar(t *testing.T) {
 	r, err := NewRegistry(Definition{Number: 65001, Name: "Colour", Format: FormatString, MaxLen: 8})
 	require.NoError(t, err)
-	require.Equal(t, []string{"Uri-Path"}, r.Similar("uri-pth"))
+	require.Equal(t, []string{"Uri-Path", "Uri-Port"}, r.Similar("uri-pth"))
 	require.Equal(t, []string{"Max-Age"}, r.Similar("maxage"))
 	require.Equal(t, []string{"Colour"}, r.Similar("color"))
 	require.Empty(t, r.Similar("x"))
