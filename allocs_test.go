@@ -41,8 +41,11 @@ func TestAllocsServe(t *testing.T) {
 				conn.in <- d
 				<-answered
 			})
-			t.Logf("%v allocations", allocs)
-			require.LessOrEqual(t, allocs, 1.0)
+			most := 0.0
+			if name == "4.04" {
+				most = 1 // the error
+			}
+			require.LessOrEqual(t, allocs, most)
 		})
 	}
 }
@@ -71,9 +74,8 @@ func TestAllocsDo(t *testing.T) {
 					t.Fatal(err)
 				}
 			})
-			t.Logf("Client.Do: %v allocations", allocs)
 			require.Equal(t, "payload", string(resp.Payload))
-			require.LessOrEqual(t, allocs, 1.0)
+			require.LessOrEqual(t, allocs, 0.0)
 		})
 	}
 }

@@ -124,31 +124,38 @@ func (ep *Endpoint) readFailed(err error) {
 
 // results are the events that have to be dealt with outside of the lock.
 type results struct {
+	event   engine.Event // the one in hand, kept here so that it is not allocated anew
 	calls   []*call
-	settled []*waiter
+	settled []settler
+}
+
+// settler is who started an exchange of ours: a waiter, a stream, or a notification.
+type settler interface {
+	settle(ev *engine.Event) // takes over an event, while Endpoint.mu is held
+	wake()                   // is called after that, while it is not
 }
 
 // collect takes over the events of the engine. The lock is held.
 func (ep *Endpoint) collect(r *results) {
 	for {
-		ev, ok := ep.eng.Event()
-		if !ok {
+		var ok bool
+		if r.event, ok = ep.eng.Event(); !ok {
 			return
 		}
-		if ev.Kind == engine.EventRequest {
-			r.calls = append(r.calls, newCall(ep, &ev))
+		if r.event.Kind == engine.EventRequest {
+			r.calls = append(r.calls, newCall(ep, &r.event))
 			continue
 		}
-		w := ev.User.(*waiter)
-		w.settle(&ev)
-		r.settled = append(r.settled, w)
+		s := r.event.User.(settler)
+		s.settle(&r.event)
+		r.settled = append(r.settled, s)
 	}
 }
 
 // dispatch hands on what collect has collected. The lock is not held.
 func (ep *Endpoint) dispatch(r *results) {
-	for i, w := range r.settled {
-		w.done <- struct{}{} // has room: one settlement for each waiter
+	for i, s := range r.settled {
+		s.wake()
 		r.settled[i] = nil
 	}
 	for i, c := range r.calls {

@@ -46,6 +46,9 @@ func (w *waiter) settle(ev *engine.Event) {
 	}
 }
 
+// wake tells the caller. No lock is held.
+func (w *waiter) wake() { w.done <- struct{}{} } // has room: one settlement for each waiter
+
 func (ep *Endpoint) free(w *waiter) {
 	*w = waiter{done: w.done}
 	ep.waiters.Put(w)
@@ -56,15 +59,23 @@ func (ep *Endpoint) free(w *waiter) {
 // [Client] does. Errors are an *[OpError] around an [EndError] or the error of
 // ctx, or say what is wrong with req.
 func (ep *Endpoint) RoundTrip(ctx context.Context, req *Request, resp *Response) error {
-	to := req.To
-	if !to.IsValid() {
-		addr, err := netip.ParseAddr(req.Authority.Host)
-		if err != nil {
-			return &OpError{Op: req.Code.String(), Err: exchange.RequestError("the request has no destination: set To, or Authority.Host to an IP address")}
-		}
-		to = netip.AddrPortFrom(addr.Unmap(), req.Authority.Port)
+	to, err := destination(req)
+	if err != nil {
+		return &OpError{Op: req.Code.String(), Err: err}
 	}
 	return ep.roundTrip(ctx, to, req, resp)
+}
+
+// destination returns where a request goes, if that is an address.
+func destination(req *Request) (netip.AddrPort, error) {
+	if req.To.IsValid() {
+		return req.To, nil
+	}
+	addr, err := netip.ParseAddr(req.Authority.Host)
+	if err != nil {
+		return netip.AddrPort{}, exchange.RequestError("the request has no destination: set To, or Authority.Host to an IP address")
+	}
+	return netip.AddrPortFrom(addr.Unmap(), req.Authority.Port), nil
 }
 
 // Ping asks whether a CoAP endpoint is alive at to: it sends an Empty Confirmable message
@@ -78,7 +89,7 @@ func (ep *Endpoint) roundTrip(ctx context.Context, to netip.AddrPort, req *Reque
 	if req != nil {
 		op = req.Code.String()
 	}
-	if err := checkRequest(to, req); err != nil {
+	if err := checkRequest(to, req, false); err != nil {
 		return &OpError{Op: op, Peer: to, Err: err}
 	}
 	if err := ctx.Err(); err != nil {
@@ -106,13 +117,14 @@ func (ep *Endpoint) roundTrip(ctx context.Context, to netip.AddrPort, req *Reque
 	return nil
 }
 
-// checkRequest refuses what cannot be sent, and says what to do.
-func checkRequest(to netip.AddrPort, req *Request) error {
+// checkRequest refuses what cannot be sent, and says what to do. Several responses are possible
+// only to those who are open for them.
+func checkRequest(to netip.AddrPort, req *Request, open bool) error {
 	switch {
 	case !to.IsValid() || to.Port() == 0 || to.Addr().IsUnspecified():
 		return exchange.RequestError("the destination needs an address and a port")
-	case to.Addr().IsMulticast():
-		return exchange.RequestError("the destination is a multicast group; a request to one peer needs the address of that peer")
+	case to.Addr().IsMulticast() && !open:
+		return exchange.RequestError("the destination is a multicast group, whose members all may answer: use Open, or the address of one peer")
 	case req != nil && !req.Code.IsRequest():
 		return exchange.RequestError("the code is no method")
 	case req != nil && len(req.Payload) > 0 && !takesPayload(req.Code):
@@ -123,18 +135,15 @@ func checkRequest(to netip.AddrPort, req *Request) error {
 
 // launch hands a request, or a ping if req is nil, to the engine.
 func (ep *Endpoint) launch(to netip.AddrPort, req *Request, w *waiter) (id engine.Exchange, err error) {
-	opts := engine.RequestOptions{User: w}
+	var opts engine.RequestOptions
+	target := engine.Target{Remote: to}
 	if req != nil {
-		if opts.Params, err = ep.cfg.paramsFor(to, req); err != nil {
+		if opts, w.msg, err = ep.requestOptions(to, req); err != nil {
 			return id, err
 		}
-		opts.NoWait, opts.Understood = req.NoWait, req.Understands
-		w.msg = message.Message{Code: req.Code, Options: req.Options, Payload: req.Payload}
-		if req.NonConfirmable {
-			w.msg.Type = message.NonConfirmable
-		}
+		target.IfIndex = req.IfIndex
 	}
-	target := engine.Target{Remote: to}
+	opts.User = w
 	ep.mu.Lock()
 	if ep.closed {
 		err = ErrClosed
@@ -145,6 +154,19 @@ func (ep *Endpoint) launch(to netip.AddrPort, req *Request, w *waiter) (id engin
 	}
 	ep.flush()
 	return id, err
+}
+
+// requestOptions translates a request for the engine.
+func (ep *Endpoint) requestOptions(to netip.AddrPort, req *Request) (opts engine.RequestOptions, m message.Message, err error) {
+	if opts.Params, err = ep.cfg.paramsFor(to, req); err != nil {
+		return opts, m, err
+	}
+	opts.NoWait, opts.Understood = req.NoWait, req.Understands
+	m = message.Message{Code: req.Code, Options: req.Options, Payload: req.Payload}
+	if req.NonConfirmable {
+		m.Type = message.NonConfirmable
+	}
+	return opts, m, nil
 }
 
 // giveUp cancels an exchange for its caller. It reports true if the exchange was settled

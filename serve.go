@@ -37,7 +37,7 @@ func newCall(ep *Endpoint, ev *engine.Event) *call {
 	if !takesPayload(c.req.Code) {
 		c.req.Payload = nil // to be ignored (RFC 7252 section 5.5)
 	}
-	c.req.Arrive(exchange.Arrival{Context: ep.ctx, Peer: ev.Peer, Group: ev.Group, Size: len(c.data), Registry: ep.cfg.Options})
+	c.req.Arrive(exchange.Arrival{Context: ep.ctx, Peer: ev.Peer, Group: ev.Group, Size: len(c.data), Token: c.msg.Token, Pusher: ep, Registry: ep.cfg.Options})
 	return c
 }
 

@@ -20,6 +20,12 @@ type Server struct {
 	Handler Handler
 	// Config may be nil.
 	Config *Config
+	// Groups are the multicast groups that ListenAndServe joins, for discovery those of
+	// [AllNodes]. None by default: whoever can reach a group reaches all its members at once.
+	Groups []netip.Addr
+	// Interfaces are the names of the interfaces on which to join them. None means all, those
+	// that come up later included.
+	Interfaces []string
 
 	mu    sync.Mutex
 	ep    *Endpoint
@@ -44,6 +50,15 @@ func (s *Server) ListenAndServe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	joining, stop := context.WithCancel(ctx)
+	wait, err := joinGroups(joining, conn, s.Groups, s.Interfaces)
+	if err != nil {
+		stop()
+		conn.Close()
+		return err
+	}
+	defer wait()
+	defer stop()
 	return s.Serve(ctx, conn)
 }
 

@@ -2,29 +2,16 @@ package exchange
 
 import (
 	"bytes"
+	"context"
 	"io"
 
 	"github.com/coapkit/coap/message"
 )
 
 // A body is the whole representation that a request or response carries, whatever number of
-// messages it takes (RFC 7959 section 2). Most are bytes: Payload. The others are these.
-//
-// Request of a client. Request.Body is read by RoundTrip, in the goroutine that called it, and
-// never after it has returned. The context of RoundTrip governs the transfer, but cannot
-// interrupt a Read that waits. The caller closes it.
-//
-// Request in a handler. On a route whose bodies are streamed, Request.Body gives the blocks as
-// they arrive. It may be read until the handler returns. Request.Context governs
-// it: when the transfer is given up, that ends and Read fails. There is nothing to close.
-//
-// Response of a handler. The reader given to [Response.Body] or [Response.Content] is read after
-// the handler has returned, by later requests, so it must not depend on the request. From then
-// on it belongs to the library, which closes it, if it is an io.Closer, when the
-// last block was read, when the transfer is given up, and when the response is not sent at all.
-//
-// Response of a client. Transfer.Sink is written to by RoundTrip, in the goroutine that
-// called it, and never after it has returned. The caller closes it.
+// messages it takes (RFC 7959 section 2). Most are bytes: Payload. Streams are Request.Body,
+// Transfer.Sink, Response.Body and Response.Content, which say who reads or writes, until when,
+// and who closes.
 
 // Transfer has the less usual wishes of a client about bodies that take several messages. The
 // zero value of each field stands for the default. RoundTrip only reads it.
@@ -37,8 +24,9 @@ type Transfer struct {
 	// io.Seeker. It is told to the server as an estimate.
 	Size int64
 	// Sink gets the body of a successful response as it arrives; Response.Payload is empty
-	// then. What has been written cannot be taken back: if the body changes on
-	// the way, the transfer ends with an error.
+	// then. RoundTrip writes to it, in the goroutine that called it, and never after it
+	// has returned; the caller closes it. What has been written cannot be taken back: if
+	// the body changes on the way, the transfer ends with an error.
 	Sink io.Writer
 	// Limit is the longest response body to accept, in bytes. 0 means that of the
 	// client without a Sink, and no limit with one.
@@ -100,10 +88,23 @@ func (r *Request) ReadBody(limit int64) ([]byte, error) {
 	return b, nil
 }
 
+// Detach returns a copy of a received request that may be kept, as Clone does, with a context of
+// its own. It is for layers that run a handler for longer than one message is being answered.
+func (r *Request) Detach(ctx context.Context) *Request {
+	c := r.Clone()
+	c.arrival.Context = ctx
+	return c
+}
+
 // Body makes what r yields the body, and sets 2.05 if no code is set. It is read block by
-// block as the client asks, from beginning to end only: for a client that has lost the
-// thread the handler runs again, or it gets 4.08. r belongs to the library from now on: it is
-// closed, if it is an io.Closer, when it is no longer needed. It always returns nil.
+// block as the client asks, from beginning to end only: a client that has lost the thread gets
+// 4.08 and starts again, for which the handler runs again.
+//
+// r belongs to the library from now on. It is read after the handler has returned, while later
+// requests are answered, so it must not depend on this one; no context governs it. If
+// it is an io.Closer it is closed: when the last block was read, when the client has asked for
+// nothing for EXCHANGE_LIFETIME or the memory is needed, and when the response is not sent at
+// all. Body always returns nil.
 func (w *Response) Body(r io.Reader) error {
 	w.setBody(r, false)
 	return nil

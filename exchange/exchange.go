@@ -6,6 +6,8 @@
 //
 //	Handler       answers a request        (RFC 7252 section 5.2)
 //	RoundTripper  gets a response to one   (RFC 7252 section 5.3)
+//	Opener        gets several responses   (RFC 7252 section 8, RFC 7641)
+//	Pusher        sends notifications      (RFC 7641)
 //	Params        transmission parameters  (RFC 7252 section 4.8)
 //	EndError      why an exchange ended without a response
 //	TraceEvent    what happened on the way

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/coapkit/coap/message"
 )
@@ -20,8 +21,16 @@ type Request struct {
 	Options message.Options
 	// Payload of the request. In a handler it is valid until the handler returns.
 	Payload []byte
-	// Body, if not nil, is the payload as a stream, in place of Payload. See body.go for who
-	// reads it and until when. In a handler use [Request.BodyReader] if it may be nil.
+	// Body, if not nil, is the payload as a stream, in place of Payload.
+	//
+	// That of a client is read by RoundTrip, in the goroutine that called it, and never after
+	// it has returned. The context governs the transfer, but cannot interrupt a Read that
+	// waits. An io.ReadSeeker is read from its start, wherever it stands, and once more if
+	// the transfer has to start again; other readers cannot. The caller closes it.
+	//
+	// In a handler it gives the blocks as they arrive, on routes whose bodies are streamed; it
+	// is nil on others, see [Request.BodyReader]. It may be read until the handler returns.
+	// When the transfer is given up, Context ends and Read fails. There is nothing to close.
 	Body io.Reader
 	// NonConfirmable says that the request was sent, or is to be sent, without
 	// retransmission (RFC 7252 section 4.3).
@@ -41,6 +50,13 @@ type Request struct {
 	// response with any other is rejected, and the exchange ends with ErrBadOption
 	// (RFC 7252 section 5.4.1).
 	Understands []message.OptionNumber
+	// Window is how long responses to a request to a group are collected. 0 means
+	// NON_LIFETIME, 145 s by default; some 10 s are enough where servers use the default
+	// leisure.
+	Window time.Duration
+	// IfIndex is the interface to send the request by, which matters for link-local and
+	// multicast destinations without a zone; 0 lets routing choose.
+	IfIndex int
 	// NoWait makes a request that would have to wait for NSTART or a message ID fail
 	// at once with ErrBusy.
 	NoWait bool
@@ -105,6 +121,10 @@ type Arrival struct {
 	Group netip.Addr
 	// Size is the length of the request on the wire, in bytes.
 	Size int
+	// Token of the request, a view that is valid as long as the request.
+	Token message.Token
+	// Pusher sends such responses; nil where that is not possible.
+	Pusher Pusher
 	// Registry knows the options that the endpoint knows; nil stands for the registered
 	// ones.
 	Registry *message.Registry
@@ -136,6 +156,13 @@ func (r *Request) Group() netip.Addr { return r.arrival.Group }
 // WireSize returns the length of the received request on the wire, in bytes. An
 // unverified peer should not get much more than that in return (RFC 7252 section 11.3).
 func (r *Request) WireSize() int { return r.arrival.Size }
+
+// Token returns the token of a received request, which is valid as long as r. It is for layers that send
+// further responses by Pusher.
+func (r *Request) Token() message.Token { return r.arrival.Token }
+
+// Pusher returns what sends further responses to the sender of r, or nil.
+func (r *Request) Pusher() Pusher { return r.arrival.Pusher }
 
 // Registry returns the definitions of the options that the endpoint knows.
 func (r *Request) Registry() *message.Registry { return r.arrival.Registry }
@@ -213,5 +240,6 @@ func (r *Request) Clone() *Request {
 	c := *r
 	c.Options = r.Options.Clone()
 	c.Payload = bytes.Clone(r.Payload)
+	c.arrival.Token = bytes.Clone(r.arrival.Token)
 	return &c
 }

@@ -35,6 +35,7 @@ const (
 	DropUndelivered                 // report of an undelivered datagram that matches nothing, or says nothing final
 	DropQueueFull                   // send queue of the endpoint is full
 	DropWrite                       // the transport could not send it
+	DropLate                        // response to a request to a group after its window
 	numDropReasons
 )
 
@@ -42,7 +43,7 @@ var dropNames = [numDropReasons]string{
 	"none", "too-short", "version", "malformed", "reserved-code", "empty-non", "bad-reply", "unmatched-ack",
 	"unmatched-reset", "unexpected-response", "token-mismatch", "bad-option", "group-confirmable", "suppressed",
 	"token-too-long", "truncated", "busy", "peer-busy", "memory", "peers", "closing", "undelivered",
-	"queue-full", "write-error",
+	"queue-full", "write-error", "late",
 }
 
 // String returns a short name, fit for a label of a metric.
@@ -73,7 +74,10 @@ type Stats struct {
 	Unreachable uint64
 	Canceled    uint64 // exchanges of ours that the caller gave up
 	Unusable    uint64 // exchanges of ours that ended with a response we cannot use
-	// LostResponses counts separate responses that nobody acknowledged or that
+	// Superseded counts responses of open exchanges that were dropped because newer ones
+	// came before somebody took them.
+	Superseded uint64
+	// LostResponses counts notifications and separate responses that nobody acknowledged or that
 	// were rejected.
 	LostResponses uint64
 

@@ -29,6 +29,7 @@ var floors = map[string][]string{
 	"internal/engine": {"message", "codec", "exchange", "transport"},
 	"transport/udp":   {"transport"},
 	"blockwise":       {"message", "exchange"},
+	"observe":         {"message", "exchange"},
 	"transport/mem":   {"transport"},
 	// floor 3
 	".": {"message", "codec", "exchange", "internal/engine", "linkformat", "transport", "transport/udp"},

@@ -13,6 +13,7 @@
 //	4.2, 4.3   receive.go     what to do with a received message, rejection
 //	5.2        separate.go    piggybacked and separate responses
 //	8          multicast.go   what is different for groups
+//	RFC 7641   observe.go     requests with several responses, notifications
 //
 // peers.go is the table of peers, slab.go the memory, timer.go the heap of deadlines.
 //
@@ -105,6 +106,8 @@ type EventKind uint8
 const (
 	EventRequest  EventKind = iota + 1 // a request to be answered by Respond or Drop
 	EventResponse                      // the response to a request of ours
+	EventAcked                         // a notification of ours was acknowledged
+	EventDone                          // the window of a request of ours to a group is over
 	EventPong                          // a ping of ours was answered
 	EventEnd                           // an exchange of ours ended with Err
 )
@@ -124,6 +127,8 @@ type Event struct {
 	// response, a view into them.
 	Datagram []byte
 	Message  message.Message
+	// More says that other responses may follow this one.
+	More bool
 	// Err says why an exchange ended, Cause adds the error of the system, if any.
 	Err   exchange.EndError
 	Cause error
@@ -247,6 +252,9 @@ func (e *Engine) Stats() exchange.Stats {
 // NotSent counts a datagram of ours that the transport could not send and that is left to
 // retransmission.
 func (e *Engine) NotSent(d *transport.Datagram) { e.drop(d, exchange.DropWrite, d.Err) }
+
+// Superseded counts a response that was dropped in favour of a newer one.
+func (e *Engine) Superseded() { e.stats.Superseded++ }
 
 // Drain makes the engine refuse new requests from peers with 5.03. Idle tells when
 // what is under way has ended.

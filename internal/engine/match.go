@@ -51,7 +51,13 @@ func (e *Engine) matchToken(d *transport.Datagram, token message.Token) *exchang
 		return nil
 	}
 	x, ok := e.tokens.get(binary.BigEndian.Uint64(token))
-	if !ok || x.state == stateQueued || x.peer.tableKey() != keyOf(d) || !x.matches(d) {
+	switch {
+	case !ok || !x.matches(d):
+		return nil
+	case x.group:
+		// Any member may answer: only the token has to match (section 8.2).
+		return x
+	case x.state == stateQueued && !x.renewed || x.peer.tableKey() != keyOf(d):
 		return nil
 	}
 	return x

@@ -2,13 +2,15 @@ package engine
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
 )
 
-// What is different for requests to a group (RFC 7252 section 8): they are Non-confirmable,
-// never reset, errors are not sent, and responses are spread over the leisure.
+// What is different for requests to a group (RFC 7252 section 8). Received ones are
+// Non-confirmable, never reset, errors are not sent, and responses are spread over the leisure.
+// Our own have message IDs of their own and any number of responses.
 
 // respondToGroup sends e.view after a random part of the leisure (section 8.2).
 func (e *Engine) respondToGroup(x *entry) error {
@@ -56,4 +58,36 @@ func (e *Engine) sendDelayed(x *entry) {
 	x.reply = nil
 	e.delayed--
 	e.charge(x, entryCost)
+}
+
+// launchToGroup sends a request of ours to a group (section 8.1): once, with a message ID that no
+// message to a single peer has.
+func (e *Engine) launchToGroup(x *exchangeState, window time.Duration) (Exchange, error) {
+	mid, ok := e.groupMIDs.take(e.now, int64(x.params.NonLifetime()), midsForPeers, midsForGroups, e.rand.Uint32)
+	if !ok || !x.open || x.con {
+		e.discard(x)
+		return Exchange{}, exchange.ErrBusy
+	}
+	x.state, x.mid = stateSent, mid
+	binary.BigEndian.PutUint16(x.buf.b[2:], mid)
+	e.send(x.buf, x.route)
+	x.end = e.now + int64(window)
+	e.timers.set(&x.timer, x.end)
+	return Exchange{x, x.gen}, nil
+}
+
+// windowEnds ends the collecting of responses from a group. Those that come later are not
+// unexpected: the token stays known until no response can be on its way any more.
+func (e *Engine) windowEnds(x *exchangeState) {
+	if x.state == stateLinger {
+		e.finish(x)
+		return
+	}
+	e.events.push(Event{Kind: EventDone, User: x.user, Peer: x.info()})
+	e.linger(x)
+}
+
+func (e *Engine) linger(x *exchangeState) {
+	x.state, x.user = stateLinger, nil
+	e.timers.set(&x.timer, e.now+int64(x.params.NonLifetime()+x.params.MaxLatency))
 }

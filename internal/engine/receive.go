@@ -133,14 +133,18 @@ func (e *Engine) receiveResponse(d *transport.Datagram, m *message.Message, key 
 		e.reject(d, h, exchange.DropUnexpected, nil)
 		return
 	}
+	if x.state == stateLinger {
+		e.drop(d, exchange.DropLate, nil) // it would be unexpected, but its sender did no wrong
+		return
+	}
 	if d.Truncated {
 		e.reject(d, h, exchange.DropTruncated, nil)
-		e.end(x, exchange.ErrResponseTooLarge, nil)
+		e.unusable(x, exchange.ErrResponseTooLarge, nil)
 		return
 	}
 	if bad := misunderstood(x, m); bad != nil {
 		e.reject(d, h, exchange.DropBadOption, bad)
-		e.end(x, exchange.ErrBadOption, bad)
+		e.unusable(x, exchange.ErrBadOption, bad)
 		return
 	}
 	switch r, _ := e.remember(d, m, key); {
@@ -158,13 +162,31 @@ func (e *Engine) receiveResponse(d *transport.Datagram, m *message.Message, key 
 	e.respond(x, d, m)
 }
 
-// respond settles a request of ours with its response.
+// unusable ends an exchange of ours whose response cannot be used. Other members of a group may
+// do better.
+func (e *Engine) unusable(x *exchangeState, why exchange.EndError, cause error) {
+	if !x.group {
+		e.end(x, why, cause)
+	}
+}
+
+// respond hands the response to a request of ours to the layer above and settles the request,
+// unless others may follow.
 func (e *Engine) respond(x *exchangeState, d *transport.Datagram, m *message.Message) {
-	p := x.peer
-	p.verified = true // a token of ours came back
-	p.answers()
+	if p := e.findPeer(d); p != nil {
+		p.verified = true // a token of ours came back
+		p.answers()
+	}
 	e.stats.Responses++
-	e.events.push(Event{Kind: EventResponse, User: x.user, Peer: peerOf(d, p), Datagram: d.Data, Message: *m})
+	more := x.open && (x.group || isNotification(m))
+	e.events.push(Event{Kind: EventResponse, User: x.user, Peer: peerOf(d, e.findPeer(d)), Datagram: d.Data, Message: *m, More: more})
+	if more {
+		e.keepOpen(x, m)
+		return
+	}
+	if x.state == stateQueued {
+		e.unqueue(x)
+	}
 	x.state = stateAcked
 	e.finish(x)
 }

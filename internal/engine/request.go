@@ -30,6 +30,12 @@ type RequestOptions struct {
 	NoWait bool
 	// Understood are the critical options that may be in the response.
 	Understood []message.OptionNumber
+	// Open keeps the exchange after a response that may be followed by others: one that
+	// establishes an observation, or any from a member of a group. A request to a group
+	// has to be open.
+	Open bool
+	// Window is how long responses to a request to a group are waited for.
+	Window time.Duration
 }
 
 // Exchange identifies an exchange of ours. It may be kept after the exchange has ended.
@@ -44,7 +50,11 @@ const (
 	kindRequest  exchangeKind = iota
 	kindPing                  // an Empty CON that elicits a Reset (section 4.3)
 	kindResponse              // a separate response of ours (section 5.2.2)
+	kindPush                  // a notification of ours, see observe.go
 )
+
+// isResponse reports whether we answer, so that the limits for clients do not apply.
+func (k exchangeKind) isResponse() bool { return k == kindResponse || k == kindPush }
 
 type exchangeStatus uint8
 
@@ -52,6 +62,8 @@ const (
 	stateQueued exchangeStatus = iota // waits for NSTART, PROBING_RATE or a message ID
 	stateSent                         // a CON waits for its acknowledgement, a NON for its response
 	stateAcked                        // the CON was acknowledged, the response is to come
+	stateOpen                         // answered, and other responses may follow
+	stateLinger                       // the window of a request to a group is over
 )
 
 // exchangeState is an exchange that we have started with a CON or NON.
@@ -62,6 +74,9 @@ type exchangeState struct {
 	con   bool
 	// counted says that it is outstanding in the sense of NSTART (section 4.7).
 	counted bool
+	open    bool // RequestOptions.Open
+	renewed bool // is being sent again under the same token
+	group   bool // goes to a group
 	route
 	token      uint64
 	mid        uint16
@@ -98,6 +113,10 @@ func (e *Engine) Request(now time.Time, to Target, m *message.Message, o Request
 		return Exchange{}, err
 	}
 	e.tokens.set(x.token, x)
+	x.open = o.Open
+	if x.group = to.Remote.Addr().IsMulticast(); x.group {
+		return e.launchToGroup(x, o.Window)
+	}
 	return e.launch(x, o.NoWait)
 }
 
@@ -119,7 +138,7 @@ func (e *Engine) newExchange(kind exchangeKind, con bool, to Target, o RequestOp
 		return nil, exchange.ErrClosed
 	}
 	limit := e.limits.Exchanges
-	if kind == kindResponse {
+	if kind.isResponse() {
 		limit *= 2 // what others ask for does not wait for what we ask, but ends as well
 	}
 	if e.exchangePool.live >= limit {
@@ -171,7 +190,7 @@ func (e *Engine) launch(x *exchangeState, noWait bool) (Exchange, error) {
 	id := Exchange{x, x.gen}
 	// Responses overtake requests, which wait for more.
 	place := len(p.waiting)
-	if x.kind == kindResponse {
+	if x.kind.isResponse() {
 		place = p.waitingResponses()
 	}
 	if place == 0 && e.mayStart(x) {
@@ -195,7 +214,7 @@ func (e *Engine) launch(x *exchangeState, noWait bool) (Exchange, error) {
 // waitingResponses counts the responses in the queue, which are in front of the requests.
 func (p *peer) waitingResponses() int {
 	n := 0
-	for n < len(p.waiting) && p.waiting[n].kind == kindResponse {
+	for n < len(p.waiting) && p.waiting[n].kind.isResponse() {
 		n++
 	}
 	return n
@@ -210,7 +229,7 @@ func (e *Engine) mayStart(x *exchangeState) bool {
 	if p.mids.live >= midsForPeers {
 		return false
 	}
-	return x.kind == kindResponse || p.outstanding < x.params.NStart && (x.con || p.probeFree <= e.now)
+	return x.kind.isResponse() || p.outstanding < x.params.NStart && (x.con || p.probeFree <= e.now)
 }
 
 // start sends x for the first time; mayStart has allowed it.
@@ -222,7 +241,7 @@ func (e *Engine) start(x *exchangeState) {
 	mid, _ := e.takeMID(x.peer, int64(lifetime))
 	x.state, x.mid = stateSent, mid
 	binary.BigEndian.PutUint16(x.buf.b[2:], mid)
-	if x.kind != kindResponse && (x.con || x.params.ProbingRate > 0) {
+	if !x.kind.isResponse() && (x.con || x.params.ProbingRate > 0) {
 		x.counted = true
 		x.peer.outstanding++
 	}
@@ -236,7 +255,7 @@ func (e *Engine) start(x *exchangeState) {
 		e.finish(x)
 		return
 	}
-	// A Reset may answer a Non-confirmable request as well (section 4.3).
+	// A Reset may answer a Non-confirmable request or notification as well (section 4.3).
 	e.mids.set(midKey{x.peer, mid}, x)
 	x.end = e.now + int64(lifetime)
 	x.probe = x.end
@@ -271,7 +290,7 @@ func (e *Engine) pump(p *peer) {
 	}
 	// Something waits. If it is not for another exchange to end, then for time to pass.
 	wake := int64(0)
-	if x := p.waiting[0]; x.kind != kindResponse && !x.con {
+	if x := p.waiting[0]; !x.kind.isResponse() && !x.con {
 		wake = p.probeFree
 	}
 	if p.mids.live >= midsForPeers {
@@ -289,7 +308,14 @@ func (e *Engine) Cancel(now time.Time, id Exchange) {
 	if id.x == nil || id.x.gen != id.gen {
 		return
 	}
+	if id.x.state == stateLinger {
+		return
+	}
 	e.stats.Canceled++
+	if id.x.group {
+		e.linger(id.x)
+		return
+	}
 	e.finish(id.x)
 }
 
@@ -298,8 +324,13 @@ func (e *Engine) end(x *exchangeState, why exchange.EndError, cause error) {
 	if e.tracing {
 		e.record(exchange.TraceEvent{Kind: exchange.TraceEnded, Peer: x.info(), Datagram: clone(x.buf.b), Err: why})
 	}
-	if x.kind == kindResponse {
-		e.stats.LostResponses++
+	if x.kind.isResponse() || x.state == stateLinger {
+		if x.kind == kindPush {
+			e.events.push(Event{Kind: EventEnd, User: x.user, Peer: x.info(), Err: why, Cause: cause})
+		}
+		if x.kind.isResponse() {
+			e.stats.LostResponses++
+		}
 		e.finish(x)
 		return
 	}

@@ -28,6 +28,10 @@ func (x *exchangeState) expired(e *Engine) {
 	switch {
 	case x.con && x.state == stateSent:
 		e.retransmit(x)
+	case x.group:
+		e.windowEnds(x)
+	case x.kind == kindPush:
+		e.finish(x) // nobody has rejected the notification
 	case e.now >= x.end:
 		if x.con {
 			e.end(x, exchange.ErrNoSeparateResponse, nil)
@@ -77,6 +81,9 @@ func (e *Engine) acknowledged(x *exchangeState) {
 	}
 	switch x.kind {
 	case kindResponse:
+		e.finish(x)
+	case kindPush:
+		e.events.push(Event{Kind: EventAcked, User: x.user, Peer: x.info()})
 		e.finish(x)
 	case kindPing:
 		e.pong(x)

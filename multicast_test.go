@@ -1,0 +1,86 @@
+package coap_test
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/transport/mem"
+)
+
+// A group answers: every member, spread over the leisure, each from its own address.
+//
+// Proves 7252-8.1-01, 7252-8.2-05, 7252-8.2-03.
+func TestMulticast(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		network := mem.NewNetwork(mem.Config{})
+		members := map[netip.AddrPort]bool{}
+		for _, at := range []string{"192.0.2.1:5683", "192.0.2.2:5683", "192.0.2.3:5683", "192.0.2.4:5683"} {
+			addr := netip.MustParseAddrPort(at)
+			conn := listen(t, network, addr)
+			require.NoError(t, conn.Join(groupAddr.Addr(), 0))
+			endpoint(t, conn, coap.HandlerFunc(func(w *coap.Response, r *coap.Request) error {
+				if !r.IsMulticast() || !r.NonConfirmable {
+					return &coap.Error{Code: coap.BadRequest}
+				}
+				if addr.Addr() == netip.MustParseAddr("192.0.2.4") {
+					return &coap.Error{Code: coap.NotFound}
+				}
+				return w.Text(at)
+			}), nil)
+			members[addr] = true
+		}
+		c := &coap.Client{Endpoint: endpoint(t, listen(t, network, peerAddr), nil, nil)}
+		req := request(t, coap.GET, groupAddr, "/x")
+		req.IfIndex = 1
+		start := time.Now()
+		got := map[netip.AddrPort]time.Duration{}
+		for r, err := range c.Multicast(t.Context(), req) {
+			require.NoError(t, err)
+			require.Equal(t, r.Peer().Addr.String(), string(r.Payload))
+			got[r.Peer().Addr] = time.Since(start)
+		}
+		require.Equal(t, coap.DefaultWindow, time.Since(start))
+		require.Len(t, got, 3, "who has an error stays silent")
+		require.NotContains(t, got, netip.MustParseAddrPort("192.0.2.4:5683"))
+		distinct := map[time.Duration]bool{}
+		for _, d := range got {
+			require.LessOrEqual(t, d, defaultLeisure)
+			distinct[d] = true
+		}
+		require.Len(t, distinct, 3, "the answers do not come at once")
+
+		for range c.Multicast(t.Context(), req) {
+			break // leaving the loop ends it
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		var last error
+		for _, err := range c.Multicast(ctx, req) {
+			last = err
+		}
+		require.ErrorIs(t, last, context.DeadlineExceeded)
+		pass(20 * time.Minute)
+		require.Zero(t, sizes(c.Stats()))
+	})
+}
+
+func TestMulticastMistakes(t *testing.T) {
+	var c coap.Client
+	defer c.Close()
+	for _, uri := range []string{"coap://192.0.2.1/x", "coap://example.com/x", "/x"} {
+		req, err := coap.NewRequest(coap.GET, uri)
+		require.NoError(t, err)
+		n := 0
+		for _, err := range c.Multicast(t.Context(), req) {
+			var mistake coap.RequestError
+			require.ErrorAs(t, err, &mistake, uri)
+			n++
+		}
+		require.Equal(t, 1, n)
+	}
+}
