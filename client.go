@@ -116,8 +116,8 @@ func (c *Client) Do(ctx context.Context, req *Request, resp *Response) error {
 	if err != nil {
 		return err
 	}
-	if req.To.IsValid() {
-		return ep.roundTrip(ctx, req.To, req, resp)
+	if _, err := destination(req); err == nil && req.Authority.Scheme != "coaps" {
+		return ep.RoundTrip(ctx, req, resp)
 	}
 	server := req.Authority
 	if server == (Authority{}) {
@@ -133,7 +133,9 @@ func (c *Client) Do(ctx context.Context, req *Request, resp *Response) error {
 		}
 	}
 	return c.try(ctx, server, req.Code.String(), func(to netip.AddrPort) (again bool, err error) {
-		err = ep.roundTrip(ctx, to, req, resp)
+		r := *req // all blocks of a body go to one address
+		r.To = to
+		err = ep.RoundTrip(ctx, &r, resp)
 		// What was not delivered may go elsewhere. What was perhaps delivered only if
 		// doing it twice does no harm.
 		return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrNotAcknowledged) && req.Code.IsIdempotent(), err

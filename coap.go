@@ -46,6 +46,12 @@ type (
 	Peer = exchange.Peer
 	// Authority is scheme, host and port of a URI.
 	Authority = exchange.Authority
+	// Transfer has the less usual wishes about bodies that take several messages.
+	Transfer = exchange.Transfer
+	// Progress is how far such bodies have come.
+	Progress = exchange.Progress
+	// Position is where an interrupted transfer can go on.
+	Position = exchange.Position
 	// Params are the transmission parameters of RFC 7252 section 4.8.
 	Params = exchange.Params
 	// Limits bound what an endpoint keeps in memory.

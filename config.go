@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 
+	"github.com/coapkit/coap/blockwise"
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/internal/engine"
 	"github.com/coapkit/coap/message"
@@ -21,6 +22,12 @@ type Config struct {
 	ParamsFor func(to netip.AddrPort) *Params
 	// Limits bound what is kept in memory.
 	Limits Limits
+	// ServeBlocks and SendBlocks configure how bodies that do not fit one message are received
+	// and sent, in the role of the server and of the client (RFC 7959). BlockSize defaults to
+	// what fits Limits.MessageSize, Lifetime to EXCHANGE_LIFETIME of Params, for a server plus
+	// MAX_TRANSMIT_WAIT; Mode is set by the routes of a Mux.
+	ServeBlocks blockwise.ServerConfig
+	SendBlocks  blockwise.ClientConfig
 	// Options, if not nil, knows options besides the registered ones.
 	Options *message.Registry
 	// Logger gets errors of handlers, panics, and failures of the transport; at level
@@ -56,6 +63,38 @@ func (c *Config) engine() engine.Config {
 	e := engine.Config{Params: c.Params, Limits: c.Limits, Trace: c.Trace != nil || c.debug()}
 	rand.Read(e.Seed[:])
 	return e
+}
+
+// blocks returns the configurations of block-wise transfer for a handler, with defaults that
+// fit the rest.
+func (c *Config) blocks(h Handler) (blockwise.ServerConfig, blockwise.ClientConfig) {
+	s, cl := c.ServeBlocks, c.SendBlocks
+	// Header, token and options of usual length want some 128 bytes besides the block
+	// (RFC 7252 section 4.6).
+	fits := max(c.Limits.WithDefaults().MessageSize-128, 16)
+	for _, size := range [...]*int{&s.BlockSize, &cl.BlockSize} {
+		if *size == 0 {
+			*size = min(fits, 1024)
+		}
+	}
+	p := c.Params.WithDefaults()
+	if cl.Lifetime == 0 {
+		cl.Lifetime = p.ExchangeLifetime()
+	}
+	if s.Lifetime == 0 {
+		// A client that has used up its message IDs pauses for EXCHANGE_LIFETIME, and its
+		// next block may need all retransmissions.
+		s.Lifetime = p.ExchangeLifetime() + p.MaxTransmitWait()
+	}
+	if s.Logger == nil {
+		s.Logger = c.Logger
+	}
+	if m, ok := h.(interface {
+		bodyMode(*Request) (blockwise.Mode, error)
+	}); ok && s.Mode == nil {
+		s.Mode = m.bodyMode
+	}
+	return s, cl
 }
 
 func (c *Config) validate() error {

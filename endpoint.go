@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coapkit/coap/blockwise"
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/internal/engine"
 	"github.com/coapkit/coap/message"
@@ -22,8 +23,9 @@ type Endpoint struct {
 	conn    transport.Conn
 	cfg     *Config
 	log     *slog.Logger
-	handler Handler
-	checks  bool // the handler checks options itself
+	handler *blockwise.Server // around the user's
+	checks  bool              // the user's handler checks options itself
+	client  *blockwise.Client // around single
 	workers workers
 	limits  Limits
 	waiters sync.Pool // of *waiter
@@ -61,12 +63,15 @@ func NewEndpoint(conn transport.Conn, handler Handler, cfg *Config) (*Endpoint, 
 		handler = HandlerFunc(func(*Response, *Request) error { return &Error{Code: message.NotFound} })
 	}
 	ep := &Endpoint{
-		conn: conn, cfg: cfg, log: cfg.logger(), handler: handler, limits: cfg.Limits.WithDefaults(),
+		conn: conn, cfg: cfg, log: cfg.logger(), limits: cfg.Limits.WithDefaults(),
 		read: make(chan struct{}), idle: make(chan struct{}),
 		eng: engine.New(cfg.engine(), time.Now()),
 		out: make([]transport.Datagram, batchSize),
 	}
 	_, ep.checks = handler.(exchange.OptionChecker)
+	serve, send := cfg.blocks(handler)
+	ep.handler = blockwise.NewServer(handler, serve)
+	ep.client = blockwise.NewClient(single{ep}, send)
 	ep.ctx, ep.cancel = context.WithCancel(context.Background())
 	ep.workers.start()
 	ep.timer = time.AfterFunc(time.Hour, ep.advance)
@@ -77,6 +82,11 @@ func NewEndpoint(conn transport.Conn, handler Handler, cfg *Config) (*Endpoint, 
 
 // LocalAddr returns the address that the endpoint is bound to.
 func (ep *Endpoint) LocalAddr() netip.AddrPort { return ep.conn.LocalAddr() }
+
+// BlockwiseStats returns the counters of block-wise transfer, as a server and as a client.
+func (ep *Endpoint) BlockwiseStats() (blockwise.Stats, blockwise.ClientStats) {
+	return ep.handler.Stats(), ep.client.Stats()
+}
 
 // Stats returns the counters of the endpoint and the sizes of its tables.
 func (ep *Endpoint) Stats() Stats {
@@ -338,6 +348,7 @@ func (ep *Endpoint) close(why error) error {
 		ep.flush()
 	}
 	ep.cancel()
+	_ = ep.handler.Shutdown(ep.ctx) // which has ended: gives up bodies on their way
 	ep.workers.stop()
 	return ep.conn.Close()
 }

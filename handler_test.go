@@ -146,7 +146,8 @@ func TestHandlerResults(t *testing.T) {
 		{"bad code", "5.00 pay=", "no response code", func(w *coap.Response, _ *coap.Request) error { w.SetCode(message.GET); return nil }},
 		{"bad code in Error", "5.00 pay=", "no response code", func(*coap.Response, *coap.Request) error { return &coap.Error{Code: message.GET} }},
 		{"too large", "5.00", "too large", func(w *coap.Response, _ *coap.Request) error {
-			return w.Bytes(message.OctetStream, make([]byte, 1200))
+			w.Options.Add(2000, make([]byte, 1200)) // a body would go in blocks
+			return w.Text("x")
 		}},
 		{"unsendable option", "5.00", "not sent", func(w *coap.Response, _ *coap.Request) error {
 			w.Options.Add(2000, make([]byte, message.MaxOptionLength+1))
@@ -186,7 +187,7 @@ func TestSeparateResults(t *testing.T) {
 		{"text", "2.05 pay=hello", func(w *coap.Response) error { return w.Text("hello") }},
 		{"Error", "4.03 pay=no", func(*coap.Response) error { return &coap.Error{Code: message.Forbidden, Diagnostic: "no"} }},
 		{"panic", "5.00", func(*coap.Response) error { panic("a bug") }},
-		{"too large", "5.00", func(w *coap.Response) error { return w.Bytes(message.OctetStream, make([]byte, 1200)) }},
+		{"too large", "5.00", func(w *coap.Response) error { w.Options.Add(2000, make([]byte, 1200)); return nil }},
 	} {
 		bubble(t, test.name, func(t *testing.T) {
 			r := newRig(t, coap.HandlerFunc(func(w *coap.Response, r *coap.Request) error {
@@ -389,12 +390,12 @@ func TestRequestTooLarge(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, nil, nil)
 		req := request(t, coap.PUT, peerAddr, "/x")
-		fits := 1152 - 4 - 8 - 2 - 1
-		req.Payload = make([]byte, fits+1)
+		fits := 1152 - 4 - 8 - 2 - 5                // header, token, Uri-Path, header of the option
+		req.Options.Add(2000, make([]byte, fits+1)) // a body would go in blocks
 		err := r.ep.RoundTrip(t.Context(), req, new(coap.Response))
 		require.ErrorIs(t, err, coap.ErrTooLarge)
 		r.peer.wantNothing("nothing is sent")
-		req.Payload = make([]byte, fits)
+		req.Options.Set(2000, make([]byte, fits))
 		async(t.Context(), r.ep, req)
 		require.Len(t, r.peer.want("", "CON PUT").raw, 1152)
 	})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coapkit/coap/exchange"
+	"github.com/coapkit/coap/message"
 )
 
 // Requests to groups and membership in them (RFC 7252 section 8).
@@ -126,6 +127,13 @@ func collectAnswers(ctx context.Context, ep *Endpoint, req *Request, to netip.Ad
 			return nil
 		} else if err != nil {
 			return err
+		}
+		if resp.Options.Has(message.OptionBlock2) {
+			// The rest is fetched from who answered (RFC 7959 section 2.8).
+			if err := ep.client.Complete(ctx, &r, resp); err != nil {
+				send(answer{err: err})
+				continue
+			}
 		}
 		if !send(answer{resp: resp}) {
 			return nil

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/coapkit/coap/blockwise"
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/linkformat"
 	"github.com/coapkit/coap/message"
@@ -53,6 +54,10 @@ type Route struct {
 	// advance. A request that accepts another one is answered with 4.06 before the handler
 	// runs. Without it, the response to a GET or FETCH is checked afterwards.
 	Formats []ContentFormat
+	// Body says how long the body of a request may be, and whether the handler reads it as a
+	// stream while it arrives. The zero value gathers up to 1 MiB and then runs the
+	// handler, which sees it as Payload.
+	Body blockwise.Mode
 	// Attributes are those of the link in /.well-known/core, such as rt, if, sz, title. The
 	// content formats, ct, are taken from Formats if they are not among them.
 	Attributes []linkformat.Param
@@ -127,22 +132,55 @@ func (m *Mux) Use(middleware ...func(Handler) Handler) {
 // besides those of the URI and Accept.
 func Wrap(h Handler, middleware ...func(Handler) Handler) Handler {
 	_, checks := h.(exchange.OptionChecker)
+	inner := h
 	for i := len(middleware) - 1; i >= 0; i-- {
 		h = middleware[i](h)
 	}
 	if checks {
-		return checker{h}
+		return checker{h, inner}
 	}
 	return h
 }
 
-// checker marks a handler as an OptionChecker.
-type checker struct{ Handler }
+// checker marks a handler as an OptionChecker, which the one inside it is.
+type checker struct {
+	Handler
+	inner Handler
+}
 
 func (checker) ChecksOptions() {}
 
+func (c checker) bodyMode(r *Request) (blockwise.Mode, error) {
+	if m, ok := c.inner.(interface {
+		bodyMode(*Request) (blockwise.Mode, error)
+	}); ok {
+		return m.bodyMode(r)
+	}
+	return blockwise.Mode{}, nil
+}
+
 // ServeCoAP answers r by the handler whose pattern matches.
 func (m *Mux) ServeCoAP(w *Response, r *Request) error {
+	p, err := m.find(r)
+	if err != nil {
+		return err
+	}
+	r.SetPattern(p.text, p.names)
+	return p.handler.ServeCoAP(w, r)
+}
+
+// bodyMode says how the body of a request is dealt with, and refuses one that ServeCoAP would
+// refuse whatever the body is.
+func (m *Mux) bodyMode(r *Request) (blockwise.Mode, error) {
+	p, err := m.find(r)
+	if err != nil {
+		return blockwise.Mode{}, err
+	}
+	return p.route.Body, nil
+}
+
+// find returns the pattern for r, or why it is refused.
+func (m *Mux) find(r *Request) (*pattern, error) {
 	p, err := m.match(r)
 	understood := understoodByAll
 	if p != nil {
@@ -151,16 +189,15 @@ func (m *Mux) ServeCoAP(w *Response, r *Request) error {
 	// A critical option that is not understood may change what the request means, so
 	// it is looked at before the rest.
 	if e := checkOptions(r, understood); e != nil {
-		return e
+		return nil, e
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if want, ok := r.Options.Accept(); ok && !p.offers(want) {
-		return &Error{Code: message.NotAcceptable}
+		return nil, &Error{Code: message.NotAcceptable}
 	}
-	r.SetPattern(p.text, p.names)
-	return p.handler.ServeCoAP(w, r)
+	return p, nil
 }
 
 // ChecksOptions says that the Mux does.

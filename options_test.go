@@ -28,7 +28,7 @@ func TestRequestOptions(t *testing.T) {
 		{"unknown elective", "opt=66:", "2.05", ""},
 		{"If-Match, not declared", "opt=1:01", "4.02", "If-Match"},
 		{"If-None-Match, not declared", "opt=5:", "4.02", "If-None-Match"},
-		{"Block2, not declared", "opt=23:00", "4.02", "Block2"},
+		{"Q-Block2, not declared", "opt=31:00", "4.02", "Q-Block2"},
 		{"Uri-Port", "opt=7:1633", "2.05", ""},
 		{"Uri-Port too long", "opt=7:010203", "4.02", "Uri-Port"},
 		{"Uri-Port twice", "opt=7:1633 opt=7:1633", "4.02", "Uri-Port"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -57,13 +58,25 @@ func (ep *Endpoint) free(w *waiter) {
 // RoundTrip sends req and waits for the response, as [RoundTripper] says. The destination is
 // req.To or, if req.Authority is an IP address, that; it does not look up names, a
 // [Client] does. Errors are an *[OpError] around an [EndError] or the error of
-// ctx, or say what is wrong with req.
+// ctx, or say what is wrong with req; those of a body in blocks are a *blockwise.Error
+// around one.
+//
+// A body that does not fit one message is sent and received in blocks; what req.Transfer
+// and req.Body wish is heeded.
 func (ep *Endpoint) RoundTrip(ctx context.Context, req *Request, resp *Response) error {
+	return ep.client.RoundTrip(ctx, req, resp)
+}
+
+// single is an endpoint as a RoundTripper for single messages, of which a body in blocks takes
+// many.
+type single struct{ ep *Endpoint }
+
+func (s single) RoundTrip(ctx context.Context, req *Request, resp *Response) error {
 	to, err := destination(req)
 	if err != nil {
 		return &OpError{Op: req.Code.String(), Err: err}
 	}
-	return ep.roundTrip(ctx, to, req, resp)
+	return s.ep.roundTrip(ctx, to, req, resp)
 }
 
 // destination returns where a request goes, if that is an address.
@@ -156,12 +169,18 @@ func (ep *Endpoint) launch(to netip.AddrPort, req *Request, w *waiter) (id engin
 	return id, err
 }
 
+// blockOptions are the critical options that block-wise transfer understands in a response.
+var blockOptions = [...]OptionNumber{message.OptionBlock1, message.OptionBlock2}
+
 // requestOptions translates a request for the engine.
 func (ep *Endpoint) requestOptions(to netip.AddrPort, req *Request) (opts engine.RequestOptions, m message.Message, err error) {
 	if opts.Params, err = ep.cfg.paramsFor(to, req); err != nil {
 		return opts, m, err
 	}
-	opts.NoWait, opts.Understood = req.NoWait, req.Understands
+	opts.NoWait, opts.Understood = req.NoWait, blockOptions[:]
+	if len(req.Understands) > 0 {
+		opts.Understood = append(slices.Clone(req.Understands), blockOptions[:]...)
+	}
 	m = message.Message{Code: req.Code, Options: req.Options, Payload: req.Payload}
 	if req.NonConfirmable {
 		m.Type = message.NonConfirmable

@@ -146,8 +146,8 @@ func negotiate(w *Response, r *Request) {
 		}
 	}
 	tag, ok := w.Options.ETag()
-	if !ok {
-		return
+	if !ok || w.Options.Has(message.OptionBlock2) {
+		return // of blocks, block-wise transfer has compared it
 	}
 	for t := range r.Options.ETags() {
 		if string(t) == string(tag) {
@@ -167,7 +167,7 @@ func (ep *Endpoint) check(r *Request) error {
 	if ep.checks {
 		return nil
 	}
-	return checkOptions(r, understoodByAll)
+	return checkOptions(r, understoodWithBlocks)
 }
 
 // understoodByAll reports whether the library deals with a critical option for every handler.
@@ -177,6 +177,11 @@ func understoodByAll(n OptionNumber) bool {
 		return true
 	}
 	return false
+}
+
+// understoodWithBlocks is understoodByAll before block-wise transfer has taken its options away.
+func understoodWithBlocks(n OptionNumber) bool {
+	return n == message.OptionBlock1 || n == message.OptionBlock2 || understoodByAll(n)
 }
 
 // checkOptions refuses a request with a critical option that is not understood, and takes away

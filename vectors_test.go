@@ -22,6 +22,9 @@ type vector struct {
 	name, digits, want string
 }
 
+// x16 is a payload of 16 bytes.
+var x16 = strings.Repeat("78", 16)
+
 var vectors = []vector{
 	{"P1 three bytes", "400100", "nothing"},
 	{"P2 token of 9 bytes", "49010001010203040506070809", "ACK 4.04 tok=010203040506070809"},
@@ -62,6 +65,14 @@ var vectors = []vector{
 	{"P31 Observe of 4 bytes", "4001000164000000005161", "ACK 2.05"},
 	{"P31 ETag of 9 bytes", "40010001490102030405060708097161", "ACK 2.05"},
 	{"P32 If-None-Match not empty", "4003000151016161", "ACK 4.02"},
+	{"P33 Block1 of SZX 7", "40030001b161d1030fff" + x16, "ACK 4.00"},
+	{"P34 Block1 of 4 bytes", "40030001b161d40300000008ff" + x16, "ACK 4.02"},
+	{"P35 Block1 with leading zeros", "40030001b161d303000008ff" + x16, "ACK 2.31"},
+	{"P36 transfer starts at NUM 1", "40030001b161d10318ff" + x16, "ACK 4.08"},
+	{"P37 block of 16 with 5 bytes", "40030001b161d10308ff7878787878", "ACK 4.00"},
+	{"P38 block without payload", "40030001b161d10308", "ACK 4.00"},
+	{"P39 NUM 0xFFFFF", "40030001b161d303fffffeff78", "ACK 4.00"},
+	{"P40 Block1 and Block2", "40030001b161c1024108ff" + x16, "ACK 2.31"},
 	{"P42 Proxy-Uri with a host of 300 bytes", encoded(message.OptionProxyURI, "coap://"+strings.Repeat("h", 300)+"/"), "ACK 5.05"},
 	{"P42 Uri-Host of 256 bytes", encoded(message.OptionURIHost, strings.Repeat("h", 256)), "ACK 4.02"},
 	{"P43 If-Match with another ETag", "400300011455443322a161ff78", "ACK 4.12"},

@@ -6,6 +6,8 @@
 //	FuzzOptionEdits  any sequence of edits gives what a sorted slice gives
 //	FuzzURI          parse-options-compose-parse is stable
 //	FuzzLinkFormat   the parser accepts what the grammar has, parse-append-parse is stable
+//	FuzzBlockServer  a peer that sends any blocks gets no memory beyond the limits and no wrong body in
+//	FuzzBlockClient  a server that answers with any blocks makes no wrong body pass for a right one
 //	FuzzEngines      two engines over a network that drops, repeats and delays: exchanges settle once
 //	FuzzEngineInput  no datagram, whatever is in it, disturbs what goes on with others
 //

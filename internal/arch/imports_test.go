@@ -32,7 +32,7 @@ var floors = map[string][]string{
 	"observe":         {"message", "exchange"},
 	"transport/mem":   {"transport"},
 	// floor 3
-	".": {"message", "codec", "exchange", "internal/engine", "linkformat", "transport", "transport/udp"},
+	".": {"message", "codec", "exchange", "internal/engine", "blockwise", "observe", "linkformat", "transport", "transport/udp"},
 	// for tests, of ours and of users
 	"transport/transporttest": {"transport"},
 	"internal/reference":      {"message"},

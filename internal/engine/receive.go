@@ -98,10 +98,10 @@ func (e *Engine) receiveRequest(d *transport.Datagram, m *message.Message, key d
 	case e.draining:
 		e.refuse(d, m, exchange.DropClosing, message.ServiceUnavailable)
 		return
-	case e.handling >= e.limits.Handlers:
+	case e.handling >= e.handlers(m, e.limits.Handlers):
 		e.refuse(d, m, exchange.DropBusy, message.ServiceUnavailable)
 		return
-	case key.peer != nil && key.peer.handling >= e.limits.HandlersPerPeer:
+	case key.peer != nil && key.peer.handling >= e.handlers(m, e.limits.HandlersPerPeer):
 		e.refuse(d, m, exchange.DropPeerBusy, message.ServiceUnavailable)
 		return
 	}
@@ -122,6 +122,17 @@ func (e *Engine) receiveRequest(d *transport.Datagram, m *message.Message, key d
 	if x.con {
 		e.startAckTimer(x)
 	}
+}
+
+// handlers returns how many requests may be in handlers for m to become one more. A later block
+// of an upload (RFC 7959) does not compete with new requests: a handler that reads the upload
+// waits for it. They have as many places again, and whoever sends one without an upload to
+// belong to is told so at once.
+func (e *Engine) handlers(m *message.Message, limit int) int {
+	if v, ok := m.Options.Uint(message.OptionBlock1); ok && v>>4 > 0 {
+		return 2 * limit
+	}
+	return limit
 }
 
 // receiveResponse processes a response in a CON or NON: a separate one, or one that came

@@ -1,0 +1,5 @@
+//go:build !race
+
+package blockwise_test
+
+const rounds = 10
