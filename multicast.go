@@ -12,6 +12,7 @@ import (
 
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
+	"github.com/coapkit/coap/transport"
 )
 
 // Requests to groups and membership in them (RFC 7252 section 8).
@@ -181,15 +182,20 @@ type joiner interface {
 	Join(group netip.Addr, ifIndex int) error
 }
 
-// joinGroups joins groups, and goes on doing so on interfaces that appear, until ctx ends. The
+// joinGroups joins groups, and goes on doing so on interfaces that appear, until stop is called. The
 // error is about the first attempt: none of the interfaces took a group.
-func joinGroups(ctx context.Context, conn joiner, groups []netip.Addr, links []string) (wait func(), err error) {
+func joinGroups(conn transport.Conn, groups []netip.Addr, links []string) (stop func(), err error) {
 	if len(groups) == 0 {
 		return func() {}, nil
 	}
-	if err := joinOnce(conn, groups, links); err != nil {
+	j, ok := conn.(joiner)
+	if !ok {
+		return nil, errors.New("coap: there are groups to join, but the transport cannot join any")
+	}
+	if err := joinOnce(j, groups, links); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		t := time.NewTicker(rejoin)
@@ -197,13 +203,13 @@ func joinGroups(ctx context.Context, conn joiner, groups []netip.Addr, links []s
 		for {
 			select {
 			case <-t.C:
-				_ = joinOnce(conn, groups, links) // what was joined stays joined
+				_ = joinOnce(j, groups, links) // what was joined stays joined
 			case <-ctx.Done():
 				return
 			}
 		}
 	})
-	return wg.Wait, nil
+	return func() { cancel(); wg.Wait() }, nil
 }
 
 // joinOnce joins each group on the named interfaces, or on all. One success is enough for a

@@ -2,6 +2,7 @@ package coap_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/transport"
 	"github.com/coapkit/coap/transport/mem"
 )
 
@@ -66,6 +68,48 @@ func TestMulticast(t *testing.T) {
 		require.ErrorIs(t, last, context.DeadlineExceeded)
 		pass(20 * time.Minute)
 		require.Zero(t, sizes(c.Stats()))
+	})
+}
+
+// joining is a transport that notes which groups it is asked to join.
+type joining struct {
+	*mem.Conn
+	joined chan netip.Addr
+	fail   error
+}
+
+func (j *joining) Join(group netip.Addr, ifIndex int) error {
+	if j.fail != nil {
+		return j.fail
+	}
+	j.joined <- group
+	return nil
+}
+
+// A server joins its groups, and again and again, since interfaces come up.
+func TestServerJoinsGroups(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		conn := &joining{Conn: listen(t, mem.NewNetwork(mem.Config{}), serverAddr), joined: make(chan netip.Addr, 100)}
+		s := &coap.Server{Groups: coap.AllNodes()}
+		done := make(chan error, 1)
+		go func() { done <- s.Serve(t.Context(), conn) }()
+		pass(time.Second)
+		require.Len(t, conn.joined, 3)
+		pass(30 * time.Second)
+		require.Len(t, conn.joined, 12)
+		require.NoError(t, s.Close())
+		require.NoError(t, <-done)
+		pass(time.Minute)
+		require.Len(t, conn.joined, 12, "it has stopped")
+	})
+	bubble(t, "cannot", func(t *testing.T) {
+		network := mem.NewNetwork(mem.Config{})
+		failed := errors.New("no interface")
+		s := &coap.Server{Groups: coap.AllNodes()}
+		require.ErrorIs(t, s.Serve(t.Context(), &joining{Conn: listen(t, network, serverAddr), fail: failed}), failed)
+		s = &coap.Server{Groups: coap.AllNodes()}
+		plain := struct{ transport.Conn }{listen(t, network, serverAddr)}
+		require.ErrorContains(t, s.Serve(t.Context(), plain), "the transport cannot join any")
 	})
 }
 

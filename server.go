@@ -20,7 +20,7 @@ type Server struct {
 	Handler Handler
 	// Config may be nil.
 	Config *Config
-	// Groups are the multicast groups that ListenAndServe joins, for discovery those of
+	// Groups are the multicast groups to join, for discovery those of
 	// [AllNodes]. None by default: whoever can reach a group reaches all its members at once.
 	Groups []netip.Addr
 	// Interfaces are the names of the interfaces on which to join them. None means all, those
@@ -50,19 +50,11 @@ func (s *Server) ListenAndServe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	joining, stop := context.WithCancel(ctx)
-	wait, err := joinGroups(joining, conn, s.Groups, s.Interfaces)
-	if err != nil {
-		stop()
-		conn.Close()
-		return err
-	}
-	defer wait()
-	defer stop()
 	return s.Serve(ctx, conn)
 }
 
-// Serve serves on conn, which it closes in the end; see [Server.ListenAndServe].
+// Serve serves on conn, which it closes in the end; see [Server.ListenAndServe]. If there are
+// Groups, conn must have the method Join of *udp.Conn.
 func (s *Server) Serve(ctx context.Context, conn transport.Conn) error {
 	s.mu.Lock()
 	if s.ended || s.ep != nil {
@@ -85,6 +77,12 @@ func (s *Server) Serve(ctx context.Context, conn transport.Conn) error {
 	}
 	stop := context.AfterFunc(ctx, func() { ep.Close() })
 	defer stop()
+	leave, err := joinGroups(conn, s.Groups, s.Interfaces)
+	if err != nil {
+		ep.Close()
+		return err
+	}
+	defer leave()
 	return ep.wait()
 }
 

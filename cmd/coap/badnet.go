@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -173,6 +174,14 @@ func hand(to *transport.Datagram, d transport.Datagram) {
 
 // LocalAddr implements transport.Conn.
 func (b *badNetwork) LocalAddr() netip.AddrPort { return b.conn.LocalAddr() }
+
+// Join joins a group, if the socket behind the network can.
+func (b *badNetwork) Join(group netip.Addr, ifIndex int) error {
+	if socket, ok := b.conn.(groupSocket); ok {
+		return socket.Join(group, ifIndex)
+	}
+	return errors.New("the socket cannot join groups")
+}
 
 // Close implements transport.Conn. What is under way is lost.
 func (b *badNetwork) Close() (err error) {

@@ -74,6 +74,9 @@ func (c *chart) trace(e coap.TraceEvent) {
 	case exchange.TraceQueued:
 		c.note(r, about(e.Datagram)+" waits for its turn")
 	case exchange.TraceEnded:
+		if e.Err == coap.ErrClosed && e.Peer.Addr.Addr().IsMulticast() {
+			return // the answers were collected; a group never says that it is done
+		}
 		c.note(r, about(e.Datagram)+" ended: "+plain(e.Err))
 	case exchange.TraceUndelivered:
 		c.note(r, about(e.Datagram)+" was not delivered: "+plain(e.Err))

@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/message"
 )
 
@@ -15,6 +17,56 @@ func completeURI(_ *cobra.Command, args []string, _ string) ([]cobra.Completion,
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return []cobra.Completion{"coap://"}, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeDiscover proposes the groups of all CoAP nodes, too.
+func completeDiscover(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	uris, directive := completeURI(cmd, args, typed)
+	if len(uris) == 0 {
+		return uris, directive
+	}
+	for _, group := range coap.AllNodes() {
+		uri := coap.Authority{Scheme: "coap", Host: group.String()}.String()
+		uris = append(uris, cobra.CompletionWithDesc(uri, "all CoAP nodes"))
+	}
+	return uris, directive
+}
+
+// completeInterface proposes the interfaces that are up, with their addresses.
+func completeInterface(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var names []cobra.Completion
+	all, _ := net.Interfaces()
+	for _, i := range all {
+		if i.Flags&net.FlagUp == 0 {
+			continue
+		}
+		addrs, _ := i.Addrs()
+		texts := make([]string, len(addrs))
+		for k, a := range addrs {
+			texts[k] = a.String()
+		}
+		names = append(names, cobra.CompletionWithDesc(i.Name, strings.Join(texts, " ")))
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeFilter proposes the attributes to search for, and the values that have names.
+func completeFilter(_ *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	directive := cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	if strings.HasPrefix(typed, "ct=") {
+		var formats []cobra.Completion
+		for f := range message.ContentFormats() {
+			formats = append(formats, cobra.CompletionWithDesc(fmt.Sprintf("ct=%d", uint16(f)), f.String()))
+		}
+		return formats, directive
+	}
+	return []cobra.Completion{
+		cobra.CompletionWithDesc("rt=", "resource type"),
+		cobra.CompletionWithDesc("if=", "interface description"),
+		cobra.CompletionWithDesc("ct=", "content format, by number"),
+		cobra.CompletionWithDesc("href=", "target"),
+		cobra.CompletionWithDesc("title=", "title"),
+	}, directive
 }
 
 // completeOption proposes the names of options, ready for their value.

@@ -27,6 +27,13 @@ func TestComplete(t *testing.T) {
 		{"option value that nobody knows", []string{"get", "-o", "Uri-Path="}, nil, []string{"Uri-Path="}},
 		{"content format", []string{"put", "-t", ""}, []string{"text", "json", "senml+cbor", "16"}, []string{"application/json"}},
 		{"accept", []string{"get", "-a", ""}, []string{"json"}, nil},
+		{"groups", []string{"discover", ""}, []string{"coap://", "coap://224.0.1.187", "coap://[ff02::fd]"}, nil},
+		{"no groups for get", []string{"get", ""}, nil, []string{"coap://224.0.1.187"}},
+		{"filter", []string{"discover", "--filter", ""}, []string{"rt=", "ct=", "href="}, nil},
+		{"filter by content format", []string{"discover", "--filter", "ct="}, []string{"ct=0", "ct=50"}, []string{"rt="}},
+		{"interface", []string{"get", "--interface", ""}, []string{anyInterface()}, nil},
+		{"interface for serve", []string{"serve", "--group", "--interface", ""}, []string{anyInterface()}, nil},
+		{"nothing for --window", []string{"discover", "--window", ""}, nil, []string{"coap://"}},
 		{"nothing for serve", []string{"serve", ""}, nil, []string{"coap://"}},
 		{"flags", []string{"serve", "--l"}, []string{"--loss", "--listen"}, nil},
 	} {

@@ -3,6 +3,7 @@
 //
 //	coap get coap://[2001:db8::1]/sensors/temp
 //	coap put -t text -p "hello" coap://localhost/text
+//	coap discover coap://224.0.1.187
 //	coap ping coap://localhost
 //	coap serve --loss 20% --delay 50ms
 //	coap decode 44017d340f1e2d3cbb74656d7065726174757265
@@ -20,6 +21,8 @@
 //	failure.go   errors that say what is wrong and what to do
 //	request.go   get, put, post, delete, fetch, patch, ipatch
 //	target.go    which URIs can be asked
+//	group.go     asking a group
+//	discover.go  discover; links.go writes the links
 //	options.go   -o NAME=VALUE
 //	complete.go  completion in the shell
 //	session.go   the endpoint behind a request or a ping
@@ -29,10 +32,11 @@
 //	chart.go     the message chart of -v
 //	decode.go    decode
 //	serve.go     serve; resources.go has what it serves
+//	join.go      membership in groups for serve
 //	badnet.go    a network that loses and delays datagrams on purpose
 //	demo.go      demo
 //
-// What is missing: observation, block-wise transfer, groups, DTLS and TCP.
+// What is missing: observation, DTLS and TCP.
 package main
 
 import (

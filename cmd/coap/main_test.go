@@ -129,7 +129,7 @@ func closedPort(t *testing.T) string {
 }
 
 func TestHelp(t *testing.T) {
-	commands := []string{"get", "post", "put", "delete", "fetch", "patch", "ipatch", "ping", "serve", "decode", "demo"}
+	commands := []string{"get", "post", "put", "delete", "fetch", "patch", "ipatch", "discover", "ping", "serve", "decode", "demo"}
 	for _, args := range [][]string{{}, {"--help"}, {"help"}} {
 		r := runCLI(t, args...)
 		assert.Equal(t, exitSuccess, r.status)
@@ -170,7 +170,23 @@ func TestUsageErrors(t *testing.T) {
 		{"IPv6 without brackets", []string{"get", "coap://::1/a"}, "write coap://[::1]"},
 		{"space", []string{"get", "coap://h/a b"}, "write %20"},
 		{"port", []string{"get", "coap://h:99999/"}, "want a number from 1 to 65535"},
-		{"group", []string{"get", "coap://[ff02::fd]/"}, "ff02::fd is a group, and this program asks one server"},
+		{"group, ping", []string{"ping", "coap://[ff02::fd]/"}, "ff02::fd is a group, and ping asks one endpoint: find the members with: coap discover coap://[ff02::fd]"},
+		{"group, zone of no interface", []string{"get", "coap://[ff02::fd%25no-such]/"}, `there is no interface "no-such" for ff02::fd`},
+		{"interface", []string{"get", "--interface", "no-such", "coap://224.0.1.187/"}, "--interface no-such: there is no such interface; there are "},
+		{"interface twice", []string{"get", "--interface", anyInterface(), "coap://[fe80::1%25other]/"}, "leave one of them out"},
+		{"window for one server", []string{"get", "--window", "1s", "coap://127.0.0.1/"}, "coap://127.0.0.1 is one server: leave it out, or give up sooner with -B"},
+		{"window, zero", []string{"get", "--window", "0", "coap://224.0.1.187/"}, "--window 0s: want more than 0 and at most 10m"},
+		{"window, too long", []string{"get", "--window", "11m", "coap://224.0.1.187/"}, "--window 11m0s: want more than 0 and at most 10m"},
+		{"window and wait", []string{"get", "--window", "1s", "-B", "1", "coap://224.0.1.187/"}, "give one of them"},
+		{"wait for a group", []string{"get", "-B", "1e6", "coap://224.0.1.187/"}, "-B 1e+06: want at most 600 for a group"},
+		{"payload too long for a group", []string{"put", "-p", strings.Repeat("x", 2000), "--window", "1ms", "coap://224.0.1.187/"}, "does not fit into one datagram of 1152 bytes"},
+		{"discover, filter", []string{"discover", "--filter", "light", "coap://127.0.0.1/"}, "--filter light: want name=value or name=prefix*"},
+		{"discover, long filter", []string{"discover", "--filter", "rt=" + strings.Repeat("x", 300), "coap://127.0.0.1/"}, "--filter rt=xxx"},
+		{"discover, URI", []string{"discover", "localhost"}, "the scheme is missing, write coap://localhost"},
+		{"serve, interface", []string{"serve", "--interface", anyInterface()}, "--interface says where to join groups: add --group"},
+		{"serve, no such interface", []string{"serve", "--group", "--interface", "no-such"}, "there is no such interface"},
+		{"serve, group on one address", []string{"serve", "--group", "--listen", "127.0.0.1:0"}, "a socket at 127.0.0.1:0 hears no groups: with --group, --listen :0"},
+		{"serve, leisure", []string{"serve", "--group", "--leisure", "-1s"}, "--leisure -1s: want 0 to 1m"},
 		{"unspecified", []string{"get", "coap://0.0.0.0/"}, "write 127.0.0.1 or [::1]"},
 		{"link-local without zone", []string{"get", "coap://[fe80::1]/"}, "say on which interface: [fe80::1%25NAME]"},
 		{"zone of no interface", []string{"get", "coap://[fe80::1%25no-such]/"}, `there is no interface "no-such" for fe80::1`},
@@ -184,7 +200,7 @@ func TestUsageErrors(t *testing.T) {
 		{"accept", []string{"get", "-a", "jsn", "coap://127.0.0.1/"}, `-a: unknown content format "jsn", did you mean application/json (50)?`},
 		{"two payloads", []string{"put", "-p", "a", "-f", "b", "coap://127.0.0.1/"}, "-p and -f are two payloads"},
 		{"no such file", []string{"put", "-f", "no/such/file", "coap://127.0.0.1/"}, "-f no/such/file:"},
-		{"payload too long", []string{"put", "-p", strings.Repeat("x", 2000), "coap://127.0.0.1/"}, "does not fit into one datagram of 1152 bytes"},
+		{"options too long", []string{"get", "coap://127.0.0.1/?" + strings.Repeat(strings.Repeat("x", 200)+"&", 6)}, "does not fit into one datagram of 1152 bytes"},
 		{"serve, argument", []string{"serve", "5683"}, `coap serve takes no arguments, have "5683"`},
 		{"serve, address", []string{"serve", "--listen", "5683"}, "want host:port"},
 		{"serve, loss", []string{"serve", "--loss", "20"}, "want 0% to 100%, or 0 to 1"},

@@ -19,12 +19,29 @@ type answer struct {
 	uri     string
 	resp    *coap.Response
 	elapsed time.Duration
+	// number counts the answers of a group from 1; 0 is the answer of one server.
+	number int
+}
+
+// ofGroup reports whether it is one answer of perhaps several.
+func (a *answer) ofGroup() bool { return a.number > 0 }
+
+// heading returns the code, and who has answered if that is not clear.
+func (a *answer) heading() string {
+	if !a.ofGroup() {
+		return a.resp.Code.String()
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%v from %v by %s", a.resp.Code, a.resp.Peer(), linkOf(a.resp)), " by ")
 }
 
 // writeResponse writes a response: the code and the options to standard error, the body or
-// the JSON object to standard output. The error carries the exit status of the code.
+// the JSON object to standard output. The error carries the exit status of the code, unless
+// others have answered, too.
 func writeResponse(s *streams, a *answer, asJSON bool) error {
-	fmt.Fprintln(s.err, a.resp.Code)
+	if a.number > 1 {
+		fmt.Fprintln(s.err)
+	}
+	fmt.Fprintln(s.err, a.heading())
 	for n, v := range a.resp.Options.All() {
 		name, value := describeOption(n, v)
 		fmt.Fprintln(s.err, strings.TrimSuffix(name+": "+value, ": "))
@@ -38,7 +55,7 @@ func writeResponse(s *streams, a *answer, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	if a.resp.Code.IsSuccess() {
+	if a.ofGroup() || a.resp.Code.IsSuccess() {
 		return nil
 	}
 	return &failure{status: int(a.resp.Code.Class())}
@@ -84,7 +101,8 @@ func newOptionJSON(n message.OptionNumber, value []byte) optionJSON {
 type responseJSON struct {
 	URI     string       `json:"uri"`
 	Peer    string       `json:"peer"`
-	Elapsed float64      `json:"elapsed"` // seconds
+	Link    string       `json:"interface,omitempty"` // of the answers of a group
+	Elapsed float64      `json:"elapsed"`             // seconds
 	Code    string       `json:"code"`
 	Name    string       `json:"name"`
 	Options []optionJSON `json:"options"`
@@ -97,6 +115,9 @@ func newResponseJSON(a *answer) *responseJSON {
 		URI: a.uri, Peer: a.resp.Peer().String(), Elapsed: a.elapsed.Seconds(),
 		Code: a.resp.Code.Dotted(), Name: a.resp.Code.Name(),
 		Options: []optionJSON{}, Payload: hex.EncodeToString(a.resp.Payload),
+	}
+	if a.ofGroup() {
+		r.Link = linkOf(a.resp)
 	}
 	for n, v := range a.resp.Options.All() {
 		o := newOptionJSON(n, v)

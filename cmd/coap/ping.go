@@ -56,10 +56,14 @@ func (f *pingFlags) check() error {
 // run pings as often as asked. If only some pings are answered, each of the others is
 // reported, and the endpoint is alive.
 func (f *pingFlags) run(ctx context.Context, s *streams, uri string) error {
-	server, err := checkTarget(uri)
+	t, err := checkTarget(uri, "")
 	if err != nil {
 		return err
 	}
+	if t.isGroup() {
+		return usagef("%v is a group, and ping asks one endpoint: find the members with: coap discover %v", t.addr, t)
+	}
+	server := t.String()
 	if err := f.check(); err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -50,13 +49,25 @@ const requestExamples = `  coap @ coap://localhost/text
   coap @ -v -N coap://[fe80::1%25eth0]/temp        on the link of eth0
   coap @ -o If-Match=0x1f2e -o 65001=0xcafe coap://localhost/text`
 
+const groupExample = `
+  coap get 'coap://[ff02::fd]/time'                  whoever has one on the link`
+
 const payloadExamples = `  coap @ -t json -p '{"on":true}' coap://localhost/echo
   date | coap @ -t text -f - coap://localhost/echo
   coap @ -v -a text -p 21 coap://[fe80::1%25eth0]/temp   on the link of eth0`
 
+const groupHelp = `
+
+A group such as coap://224.0.1.187 or coap://[ff02::fd] is asked non-confirmable, and
+whoever has an answer gives it: each body goes to standard output as it comes, its
+code, sender and interface to standard error. --json has one object for each answer,
+with the name of the interface. Exit status: 0 if there was an answer, 2 if not. What
+changes something is done by each member that hears it, also by those that stay silent.`
+
 // requestFlags are the flags of a request.
 type requestFlags struct {
 	talk
+	reach
 	non     bool
 	payload string
 	file    string
@@ -67,14 +78,17 @@ type requestFlags struct {
 
 func newRequestCommand(s *streams, m method) *cobra.Command {
 	var flags requestFlags
-	examples := requestExamples
-	if m.code != coap.GET && m.code != coap.DELETE {
-		examples = payloadExamples
+	examples := payloadExamples
+	switch m.code {
+	case coap.GET:
+		examples = requestExamples + groupExample
+	case coap.DELETE:
+		examples = requestExamples
 	}
 	cmd := &cobra.Command{
 		Use:               m.use + " URI",
 		Short:             m.short,
-		Long:              m.long + requestHelp,
+		Long:              m.long + requestHelp + groupHelp,
 		Example:           replaceAt(examples, m.use),
 		Args:              oneURI,
 		ValidArgsFunction: completeURI,
@@ -95,6 +109,7 @@ func (f *requestFlags) register(cmd *cobra.Command) {
 	fs.StringVarP(&f.format, "format", "t", "", "content `format` of the payload by name or number: text, json, 50;\nnone is stated without it")
 	fs.StringVarP(&f.accept, "accept", "a", "", "content `format` wanted in the response")
 	fs.StringArrayVarP(&f.options, "option", "o", nil, optionHelp)
+	f.reach.register(cmd)
 	f.talk.register(cmd)
 	must(cmd.RegisterFlagCompletionFunc("payload", noCompletion))
 	must(cmd.RegisterFlagCompletionFunc("format", completeFormat))
@@ -104,7 +119,7 @@ func (f *requestFlags) register(cmd *cobra.Command) {
 
 // run sends the request and writes the response.
 func (f *requestFlags) run(cmd *cobra.Command, s *streams, code coap.Code, uri string) error {
-	server, err := checkTarget(uri)
+	t, err := checkTarget(uri, f.link)
 	if err != nil {
 		return err
 	}
@@ -112,6 +127,10 @@ func (f *requestFlags) run(cmd *cobra.Command, s *streams, code coap.Code, uri s
 	if err != nil {
 		return err
 	}
+	if err := f.reach.check(cmd, t, f.patience()); err != nil {
+		return err
+	}
+	req.Authority, req.IfIndex = t.authority, t.link
 	if err := f.body(cmd, s.in, req); err != nil {
 		return err
 	}
@@ -119,22 +138,23 @@ func (f *requestFlags) run(cmd *cobra.Command, s *streams, code coap.Code, uri s
 	if err != nil {
 		return err
 	}
-	ctx, cancel, wait := f.limit(cmd.Context())
-	defer cancel()
-	var resp coap.Response
-	began := time.Now()
-	err = session.client.Do(ctx, req, &resp)
-	elapsed := time.Since(began)
-	session.close()
-	if err != nil {
-		return whyNoAnswer(err, server, wait, session.ep.Stats())
+	write := func(a *answer) error {
+		a.uri = uri
+		return writeResponse(s, a, f.json)
 	}
-	return writeResponse(s, &answer{uri: uri, resp: &resp, elapsed: elapsed}, f.json)
+	if t.isGroup() {
+		return f.askGroup(cmd.Context(), session, t, req, write)
+	}
+	a, err := f.ask(cmd.Context(), session, t, req)
+	if err != nil {
+		return err
+	}
+	return write(a)
 }
 
 // request makes the request without its payload.
 func (f *requestFlags) request(code coap.Code, uri string) (*coap.Request, error) {
-	if err := f.check(); err != nil {
+	if err := f.talk.check(); err != nil {
 		return nil, err
 	}
 	req, err := coap.NewRequest(code, uri)

@@ -9,11 +9,14 @@ import (
 	"time"
 
 	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/linkformat"
 	"github.com/coapkit/coap/message"
 )
 
 // index is what GET / answers.
-const index = `/time       GET      the time of the server, fresh for a second
+const index = `/.well-known/core
+            GET      the links of all this, for coap discover
+/time       GET      the time of the server, fresh for a second
 /text       GET PUT POST DELETE
                      keeps what was put there, up to 1024 bytes, with its content
                      format; POST appends; If-Match and If-None-Match are heeded
@@ -24,18 +27,40 @@ const index = `/time       GET      the time of the server, fresh for a second
 // newResources returns the handler of coap serve.
 func newResources() *coap.Mux {
 	mux := coap.NewMux()
-	mux.HandleFunc("GET /{$}", func(w *coap.Response, _ *coap.Request) error { return w.Text(index) })
-	mux.HandleFunc("GET /time", serveTime)
-	mux.HandleFunc("GET /slow", serveSlow)
-	mux.HandleFunc("/echo", serveEcho)
+	serveIndex := func(w *coap.Response, _ *coap.Request) error { return w.Text(index) }
+	mux.HandleFunc("GET /{$}", serveIndex, textRoute("What is here", attribute("rt", "index"), size(len(index))))
+	mux.HandleFunc("GET /time", serveTime, textRoute("Time of the server", attribute("rt", "time"), attribute("if", "sensor")))
+	mux.HandleFunc("GET /slow", serveSlow, textRoute("An answer that takes its time", attribute("rt", "delay"), attribute("if", "sensor")))
+	// Formats would be about other methods than GET, too.
+	mux.HandleFunc("/echo", serveEcho, coap.Route{Attributes: []linkformat.Param{
+		attribute("rt", "echo"), {Name: "ct", Value: "0"}, attribute("title", "The request as it was received"),
+	}})
 	text := new(textResource)
 	conditional := coap.Route{Preconditions: true}
-	mux.HandleFunc("GET /text", text.get, conditional)
+	mux.HandleFunc("GET /text", text.get, coap.Route{Preconditions: true, Attributes: []linkformat.Param{
+		attribute("rt", "text"), attribute("if", "parameter"), attribute("title", "Keeps what is put there"),
+	}})
 	mux.HandleFunc("PUT /text", text.put, conditional)
 	mux.HandleFunc("POST /text", text.post, conditional)
 	mux.HandleFunc("DELETE /text", text.delete, conditional)
 	return mux
 }
+
+// textRoute says of a resource that it is plain text, and more.
+func textRoute(title string, attributes ...linkformat.Param) coap.Route {
+	return coap.Route{
+		Formats:    []coap.ContentFormat{coap.TextPlain},
+		Attributes: append(attributes, attribute("title", title)),
+	}
+}
+
+// attribute is a link attribute, with quotes as in the examples of RFC 6690.
+func attribute(name, value string) linkformat.Param {
+	return linkformat.Param{Name: name, Value: value, Quoted: true}
+}
+
+// size is the attribute of a representation that has always the same size, in bytes.
+func size(n int) linkformat.Param { return linkformat.Param{Name: "sz", Value: strconv.Itoa(n)} }
 
 func serveTime(w *coap.Response, _ *coap.Request) error {
 	w.SetMaxAge(time.Second)

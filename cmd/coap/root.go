@@ -20,6 +20,7 @@ line, 2 for no answer, 130 when interrupted.`
 
 const rootExample = `  coap demo                                   see it work, message by message
   coap serve                                  a server to try things on
+  coap discover coap://localhost              what it has
   coap get coap://localhost/time
   coap put -t text -p "hello" coap://localhost/text
   coap get -v coap://localhost/slow           with a chart of all messages`
@@ -46,7 +47,7 @@ func newRoot(s *streams) *cobra.Command {
 	for _, m := range methods {
 		root.AddCommand(newRequestCommand(s, m))
 	}
-	root.AddCommand(newPingCommand(s), newServeCommand(s), newDecodeCommand(s), newDemoCommand(s))
+	root.AddCommand(newDiscoverCommand(s), newPingCommand(s), newServeCommand(s), newDecodeCommand(s), newDemoCommand(s))
 	return root
 }
 

@@ -23,6 +23,11 @@ import (
 const serveHelp = `Serve some resources to try clients on, until interrupted:
 
 ` + index + `
+--group joins the groups of all CoAP nodes, so that coap discover coap://224.0.1.187
+finds the server: 224.0.1.187, ff02::fd and ff05::fd, on all interfaces or those that
+--interface names. What is asked of a group is answered after a random time, so that not
+all members answer at once; --leisure says within which.
+
 --loss and --delay put a bad network in front of the server: each datagram, in both
 directions, is lost with that probability and takes that much longer. -v shows what
 was sent, received and lost. All output goes to standard error. Being interrupted is the
@@ -30,11 +35,16 @@ usual end: the exit status is 0 then.`
 
 type serveFlags struct {
 	listen  string
+	member  membership
+	leisure time.Duration
 	loss    share
 	delay   time.Duration
 	seed    uint64
 	verbose bool
 }
+
+// defaultLeisure is DEFAULT_LEISURE (RFC 7252 section 4.8).
+const defaultLeisure = 5 * time.Second
 
 func newServeCommand(s *streams) *cobra.Command {
 	var flags serveFlags
@@ -42,7 +52,7 @@ func newServeCommand(s *streams) *cobra.Command {
 		Use:               "serve",
 		Short:             "Serve some resources to try clients on",
 		Long:              serveHelp,
-		Example:           "  coap serve\n  coap serve --listen 127.0.0.1:5683 --loss 20% --delay 50ms -v",
+		Example:           "  coap serve\n  coap serve --group --interface eth0\n  coap serve --listen 127.0.0.1:5683 --loss 20% --delay 50ms -v",
 		Args:              noArguments,
 		ValidArgsFunction: noCompletion,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -55,11 +65,13 @@ func newServeCommand(s *streams) *cobra.Command {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVarP(&flags.listen, "listen", "l", ":5683", "listen on this `address`, host:port; without host on all addresses,\nport 0 lets the system choose")
+	flags.member.register(cmd)
+	f.DurationVar(&flags.leisure, "leisure", defaultLeisure, "with --group, answer a group within this time; 0 is at once")
 	f.Var(&flags.loss, "loss", "lose this share of all datagrams, 20% or 0.2")
 	f.DurationVar(&flags.delay, "delay", 0, "delay each datagram by this much, such as 50ms")
 	f.Uint64Var(&flags.seed, "seed", 0, "lose the same datagrams each time (random if not given)")
 	f.BoolVarP(&flags.verbose, "verbose", "v", false, "show a chart of all messages")
-	for _, name := range [...]string{"listen", "loss", "delay", "seed"} {
+	for _, name := range [...]string{"listen", "leisure", "loss", "delay", "seed"} {
 		must(cmd.RegisterFlagCompletionFunc(name, noCompletion))
 	}
 	return cmd
@@ -70,11 +82,25 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 	if f.delay < 0 || f.delay > time.Minute {
 		return usagef("--delay %v: want 0 to 1m", f.delay)
 	}
+	if f.leisure < 0 || f.leisure > time.Minute {
+		return usagef("--leisure %v: want 0 to 1m", f.leisure)
+	}
+	if err := f.member.check(f.listen); err != nil {
+		return err
+	}
 	socket, err := udp.Listen(f.listen, nil)
 	if err != nil {
 		return whyNotListening(f.listen, err)
 	}
-	cfg := &coap.Config{}
+	groups, err := f.member.join(socket)
+	if err != nil {
+		socket.Close()
+		return err
+	}
+	cfg := &coap.Config{Params: coap.Params{DefaultLeisure: f.leisure}}
+	if f.leisure == 0 {
+		cfg.Params.DefaultLeisure = -1 // no delay
+	}
 	var watch func(*transport.Datagram, bool, bool)
 	if f.verbose {
 		chart := newChart(s.err, "", "this server")
@@ -82,8 +108,8 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 		cfg.Trace, watch = chart.trace, chart.fate
 	}
 	conn, network := f.network(socket, watch)
-	f.announce(s.err, conn.LocalAddr())
-	server := coap.Server{Handler: newResources(), Config: cfg}
+	f.announce(s.err, conn.LocalAddr(), groups)
+	server := coap.Server{Handler: newResources(), Config: cfg, Groups: groups, Interfaces: f.member.links}
 	err = server.Serve(ctx, conn)
 	f.report(s.err, server.Stats(), network)
 	if err != nil {
@@ -105,13 +131,14 @@ func (f *serveFlags) network(conn transport.Conn, watch func(*transport.Datagram
 }
 
 // announce says where the server is and what it has.
-func (f *serveFlags) announce(w io.Writer, at netip.AddrPort) {
+func (f *serveFlags) announce(w io.Writer, at netip.AddrPort, groups []netip.Addr) {
 	host := at.Addr().String()
 	if at.Addr().IsUnspecified() {
 		host = "localhost"
 	}
 	a := coap.Authority{Scheme: "coap", Host: host, Port: at.Port()}
 	fmt.Fprintf(w, "serving %v/ (on %v); end with ^C\n", a, at)
+	f.member.announce(w, groups, at.Port())
 	if f.isBad() {
 		fmt.Fprintf(w, "bad network: loss %v, delay %v, seed %d\n", f.loss.String(), f.delay, f.seed)
 	}

@@ -123,7 +123,7 @@ func TestServeAddressInUse(t *testing.T) {
 
 func TestAnnounceWildcard(t *testing.T) {
 	var b strings.Builder
-	new(serveFlags).announce(&b, netip.MustParseAddrPort("[::]:5683"))
+	new(serveFlags).announce(&b, netip.MustParseAddrPort("[::]:5683"), nil)
 	assert.True(t, strings.HasPrefix(b.String(), "serving coap://localhost/ (on [::]:5683); end with ^C\n"), b.String())
 }
 

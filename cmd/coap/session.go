@@ -27,12 +27,15 @@ func (t *talk) register(cmd *cobra.Command) {
 	must(cmd.RegisterFlagCompletionFunc("wait", noCompletion))
 }
 
+// patience returns the time of -B, 0 for none.
+func (t *talk) patience() time.Duration { return time.Duration(t.wait * float64(time.Second)) }
+
 // limit returns a context that ends after the time of -B, and that time, 0 for none.
 func (t *talk) limit(ctx context.Context) (context.Context, context.CancelFunc, time.Duration) {
-	if t.wait == 0 {
+	d := t.patience()
+	if d == 0 {
 		return ctx, func() {}, 0
 	}
-	d := time.Duration(t.wait * float64(time.Second))
 	ctx, cancel := context.WithTimeout(ctx, d)
 	return ctx, cancel, d
 }
@@ -51,6 +54,7 @@ func (t *talk) check() error {
 type session struct {
 	client coap.Client
 	ep     *coap.Endpoint
+	err    io.Writer // what there is to say besides results
 }
 
 // longestDatagram is what a response may have: the client has room for all that UDP carries.
@@ -74,7 +78,22 @@ func newSession(s *streams, verbose bool) (*session, error) {
 		conn.Close()
 		return nil, err
 	}
-	return &session{client: coap.Client{Endpoint: ep}, ep: ep}, nil
+	return &session{client: coap.Client{Endpoint: ep}, ep: ep, err: s.err}, nil
+}
+
+// ask sends req to one server and waits for the response. It closes the session.
+func (t *talk) ask(ctx context.Context, session *session, to target, req *coap.Request) (*answer, error) {
+	ctx, cancel, wait := t.limit(ctx)
+	defer cancel()
+	a := &answer{resp: new(coap.Response)}
+	began := time.Now()
+	err := session.client.Do(ctx, req, a.resp)
+	a.elapsed = time.Since(began)
+	session.close()
+	if err != nil {
+		return nil, whyNoAnswer(err, to.String(), wait, session.ep.Stats())
+	}
+	return a, nil
 }
 
 // close sends what is left to be sent, such as the acknowledgement of a separate response, and

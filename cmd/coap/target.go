@@ -9,32 +9,75 @@ import (
 	"github.com/coapkit/coap/message"
 )
 
-// checkTarget returns the server that uri names, or what is wrong with it. It finds what
-// would otherwise show only as silence.
-func checkTarget(uri string) (server string, err error) {
+// target is what a URI names: a server, or a group of them.
+type target struct {
+	authority coap.Authority
+	// addr is the address in the URI, the zero Addr for a name.
+	addr netip.Addr
+	// link is the interface to ask by, 0 if the URI or routing says which.
+	link int
+}
+
+// String returns the start of the URI.
+func (t target) String() string { return t.authority.String() }
+
+// isGroup reports whether several servers may answer.
+func (t target) isGroup() bool { return t.addr.IsMulticast() }
+
+// checkTarget returns what uri names, or what is wrong with it. link is the name of the
+// interface to ask by, empty if none is wanted. It finds what would otherwise show only as
+// silence.
+func checkTarget(uri, link string) (t target, err error) {
 	u, err := message.ParseURI(uri)
 	if err != nil {
-		return "", whyBadURI(err)
+		return t, whyBadURI(err)
 	}
 	if u.Scheme == "coaps" {
-		return "", usagef("coaps needs DTLS, which this program does not have yet: use coap://%s", strings.TrimPrefix(uri[len("coaps:"):], "//"))
+		return t, usagef("coaps needs DTLS, which this program does not have yet: use coap://%s", strings.TrimPrefix(uri[len("coaps:"):], "//"))
 	}
-	if addr, ok := u.Addr(); ok {
-		if err := checkAddress(addr); err != nil {
-			return "", err
-		}
+	t.authority = coap.Authority{Scheme: u.Scheme, Host: u.Host, Port: u.Port}
+	t.addr, _ = u.Addr()
+	if err := t.choose(link); err != nil {
+		return t, err
 	}
-	a := coap.Authority{Scheme: u.Scheme, Host: u.Host, Port: u.Port}
-	return a.String(), nil
+	return t, checkAddress(t.addr)
+}
+
+// choose has the target asked by the named interface.
+func (t *target) choose(link string) error {
+	if link == "" {
+		return nil
+	}
+	i, err := interfaceNamed(link)
+	if err != nil {
+		return err
+	}
+	t.link = i.Index
+	switch zone := t.addr.Zone(); {
+	case zone != "" && zone != link:
+		return usagef("the URI says interface %s and --interface says %s: leave one of them out", zone, link)
+	case t.addr.Is6() && t.addr.IsLinkLocalUnicast():
+		// What comes back has the zone, so what is sent needs it, too.
+		t.addr = t.addr.WithZone(link)
+		t.authority.Host = t.addr.String()
+	}
+	return nil
+}
+
+// interfaceNamed finds the interface that a flag names.
+func interfaceNamed(name string) (*net.Interface, error) {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return nil, usagef("--interface %s: there is no such interface; there are %s", name, interfaces())
+	}
+	return i, nil
 }
 
 func checkAddress(addr netip.Addr) error {
 	switch {
-	case addr.IsMulticast():
-		return usagef("%v is a group, and this program asks one server: write the address of a member", addr)
 	case addr.IsUnspecified():
 		return usagef("%v stands for no server: write 127.0.0.1 or [::1] for this machine", addr)
-	case addr.Is6() && addr.IsLinkLocalUnicast():
+	case addr.Zone() != "" || addr.Is6() && addr.IsLinkLocalUnicast():
 		return checkZone(addr)
 	}
 	return nil
@@ -43,7 +86,7 @@ func checkAddress(addr netip.Addr) error {
 // checkZone wants to know the interface of a link-local address.
 func checkZone(addr netip.Addr) error {
 	if addr.Zone() == "" {
-		return usagef("%v is link-local, so say on which interface: [%v%%25NAME]; there are %s", addr, addr, interfaces())
+		return usagef("%v is link-local, so say on which interface: [%v%%25NAME] or --interface NAME; there are %s", addr, addr, interfaces())
 	}
 	if _, err := net.InterfaceByName(addr.Zone()); err != nil && !isNumber(addr.Zone()) {
 		return usagef("there is no interface %q for %v; there are %s", addr.Zone(), addr.WithZone(""), interfaces())

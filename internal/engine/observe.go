@@ -20,9 +20,9 @@ func isNotification(m *message.Message) bool {
 
 // keepOpen makes x wait for further responses, without a time-out. m is the one that has come.
 func (e *Engine) keepOpen(x *exchangeState, m *message.Message) {
-	if x.group || x.renewed && (x.state == stateQueued || x.state == stateSent && m.Type != message.Acknowledgement) {
+	if x.group || x.renewed && (x.state == stateQueued || x.state == stateSent && x.con && m.Type != message.Acknowledgement) {
 		// A group answers until its window ends. And a notification says nothing about a
-		// renewal that is on its way.
+		// renewal that is on its way, unless no acknowledgement can tell them apart.
 		return
 	}
 	e.timers.stop(&x.timer)
@@ -35,14 +35,15 @@ func (e *Engine) keepOpen(x *exchangeState, m *message.Message) {
 }
 
 // Renew sends m, a request, in an open exchange that has been answered, under the same token
-// (RFC 7641 section 3.3.1). If it fails, at once or later, the exchange ends.
+// (RFC 7641 section 3.3.1). If it is not answered, the exchange ends. An error leaves the exchange as
+// it was: ErrBusy, too, which says that it has not been answered yet or that there is no room to wait.
 func (e *Engine) Renew(now time.Time, id Exchange, m *message.Message) error {
 	e.setNow(now)
 	x := id.x
 	if x == nil || x.gen != id.gen {
 		return exchange.ErrClosed
 	}
-	if x.state != stateOpen {
+	if p := x.peer; x.state != stateOpen || len(p.waiting) >= e.limits.QueuePerPeer {
 		return exchange.ErrBusy
 	}
 	binary.BigEndian.PutUint64(e.token[:], x.token)

@@ -321,7 +321,7 @@ func (e *Engine) Cancel(now time.Time, id Exchange) {
 
 // end ends an exchange without a response and tells who started it.
 func (e *Engine) end(x *exchangeState, why exchange.EndError, cause error) {
-	if e.tracing {
+	if e.tracing && x.state != stateLinger {
 		e.record(exchange.TraceEvent{Kind: exchange.TraceEnded, Peer: x.info(), Datagram: clone(x.buf.b), Err: why})
 	}
 	if x.kind.isResponse() || x.state == stateLinger {
