@@ -178,6 +178,10 @@ func slowMatch(filter string, l *linkformat.Link) bool {
 			if value != "" && value != "*" { // those ask about the parameter, not a relation type
 				values = strings.Split(p.Value, " ")
 			}
+		case "ct":
+			if value != "" && value != "*" {
+				values = append(strings.Split(p.Value, " "), p.Value)
+			}
 		}
 		for _, v := range values {
 			if match(v) {

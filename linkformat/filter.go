@@ -61,9 +61,9 @@ func ParseQuery(query string) ([]Filter, error) {
 // Match reports whether a link has what the filter asks for. It does not allocate.
 //
 // Values are compared as strings of bytes after quoting is resolved: "40" is not "040" (section
-// 3). Each relation type of rel, rev, rt and if is a value of its own. Other lists are not taken
-// apart: ct=40 does not match ct="0 40". A flag has an empty value. What a link does not have is
-// not matched, so that rel=hosts finds only links that say it.
+// 3). Each relation type of rel, rev, rt and if is a value of its own. So is each number of ct, which
+// RFC 7252 section 7.2.1 made a list: ct=40 matches ct="0 40". A flag has an empty value. What a
+// link does not have is not matched, so that rel=hosts finds only links that say it.
 func (f Filter) Match(link View) bool {
 	if f.attr == attrHref {
 		return f.match(link.Target(), false)
@@ -84,6 +84,8 @@ func (f Filter) match(raw []byte, quoted bool) bool {
 		return f.prefix || len(raw) == 0
 	case f.attr.relationTypes():
 		return f.matchWord(raw, quoted)
+	case f.attr == attrCT && f.matchWord(raw, quoted):
+		return true
 	case quoted:
 		return f.matchQuoted(raw)
 	case f.prefix:

@@ -64,7 +64,8 @@ func TestFilter(t *testing.T) {
 		{"the default relation is not there", "rel=hosts", `</a>`, false},
 		{"not a word of what is no list of relation types", "title=b", `</a>;title="a b"`, false},
 		{"the whole of it", "title=a b", `</a>;title="a b"`, true},
-		{"not one content format of several", "ct=40", `</a>;ct="0 40"`, false},
+		{"one content format of several", "ct=40", `</a>;ct="0 40"`, true},
+		{"no part of a content format", "ct=4", `</a>;ct="0 40"`, false},
 		{"all content formats", "ct=0 40", `</a>;ct="0 40"`, true},
 
 		{"numbers are strings", "sz=010", "</a>;sz=10", false},
