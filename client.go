@@ -9,6 +9,7 @@ import (
 
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
+	"github.com/coapkit/coap/observe"
 	"github.com/coapkit/coap/transport/udp"
 )
 
@@ -28,6 +29,7 @@ type Client struct {
 
 	mu       sync.Mutex
 	own      *Endpoint
+	observer *observe.Client
 	closed   bool
 	resolved names
 }
@@ -119,18 +121,9 @@ func (c *Client) Do(ctx context.Context, req *Request, resp *Response) error {
 	if _, err := destination(req); err == nil && req.Authority.Scheme != "coaps" {
 		return ep.RoundTrip(ctx, req, resp)
 	}
-	server := req.Authority
-	if server == (Authority{}) {
-		if server = c.Base; server == (Authority{}) {
-			return &OpError{Op: req.Code.String(), Err: exchange.RequestError("the request names no server: use an absolute URI such as coap://host/path, or Dial")}
-		}
-		if _, err := netip.ParseAddr(server.Host); err != nil && !req.Options.Has(message.OptionURIHost) {
-			// The server may have several names (RFC 7252 section 5.10.1).
-			named := *req
-			named.Options = req.Options.Borrow()
-			named.Options.SetString(message.OptionURIHost, server.Host)
-			req = &named
-		}
+	server, req, err := c.authority(req)
+	if err != nil {
+		return err
 	}
 	return c.try(ctx, server, req.Code.String(), func(to netip.AddrPort) (again bool, err error) {
 		r := *req // all blocks of a body go to one address
@@ -140,6 +133,25 @@ func (c *Client) Do(ctx context.Context, req *Request, resp *Response) error {
 		// doing it twice does no harm.
 		return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrNotAcknowledged) && req.Code.IsIdempotent(), err
 	})
+}
+
+// authority returns the server that a request is for, and the request as it is to be sent there.
+func (c *Client) authority(req *Request) (Authority, *Request, error) {
+	server := req.Authority
+	if server != (Authority{}) {
+		return server, req, nil
+	}
+	if server = c.Base; server == (Authority{}) {
+		return server, nil, &OpError{Op: req.Code.String(), Err: exchange.RequestError("the request names no server: use an absolute URI such as coap://host/path, or Dial")}
+	}
+	if _, err := netip.ParseAddr(server.Host); err != nil && !req.Options.Has(message.OptionURIHost) {
+		// The server may have several names (RFC 7252 section 5.10.1).
+		named := *req
+		named.Options = req.Options.Borrow()
+		named.Options.SetString(message.OptionURIHost, server.Host)
+		req = &named
+	}
+	return server, req, nil
 }
 
 // RoundTrip is [Client.Do] by the name that [RoundTripper] gives it.
@@ -235,13 +247,16 @@ func (c *Client) Stats() Stats {
 	return c.own.Stats()
 }
 
-// Close closes the socket that the client opened, if any, and ends its exchanges with
-// ErrClosed. An Endpoint that it was given stays open.
+// Close ends the observations of the client, closes the socket that it opened, if any, and ends its
+// exchanges with ErrClosed. An Endpoint that it was given stays open.
 func (c *Client) Close() error {
 	c.mu.Lock()
-	ep := c.own
+	ep, observer := c.own, c.observer
 	c.closed = true
 	c.mu.Unlock()
+	if observer != nil {
+		observer.Close()
+	}
 	if ep == nil {
 		return nil
 	}

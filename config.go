@@ -10,6 +10,7 @@ import (
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/internal/engine"
 	"github.com/coapkit/coap/message"
+	"github.com/coapkit/coap/observe"
 )
 
 // Config configures an [Endpoint], and with it a [Server] or a [Client]. The zero value is
@@ -28,6 +29,11 @@ type Config struct {
 	// MAX_TRANSMIT_WAIT; Mode is set by the routes of a Mux.
 	ServeBlocks blockwise.ServerConfig
 	SendBlocks  blockwise.ClientConfig
+	// ServeObserve and SendObserve configure observation, in the role of the server and of the
+	// client (RFC 7641). Observable is set by the routes of a Mux; other handlers have to say
+	// what is observable. Complete is set.
+	ServeObserve observe.ServerConfig
+	SendObserve  observe.ClientConfig
 	// Options, if not nil, knows options besides the registered ones.
 	Options *message.Registry
 	// Logger gets errors of handlers, panics, and failures of the transport; at level
@@ -89,12 +95,26 @@ func (c *Config) blocks(h Handler) (blockwise.ServerConfig, blockwise.ClientConf
 	if s.Logger == nil {
 		s.Logger = c.Logger
 	}
-	if m, ok := h.(interface {
-		bodyMode(*Request) (blockwise.Mode, error)
-	}); ok && s.Mode == nil {
+	if m, ok := h.(router); ok && s.Mode == nil {
 		s.Mode = m.bodyMode
 	}
 	return s, cl
+}
+
+// observe returns the configuration of observation for a handler.
+func (c *Config) observe(h Handler) observe.ServerConfig {
+	s := c.ServeObserve
+	if s.Logger == nil {
+		s.Logger = c.Logger
+	}
+	if s.Observable == nil {
+		// An observer that nobody notifies would wait for ever.
+		s.Observable = func(*Request) bool { return false }
+		if m, ok := h.(router); ok {
+			s.Observable = m.observable
+		}
+	}
+	return s
 }
 
 func (c *Config) validate() error {

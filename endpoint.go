@@ -13,6 +13,7 @@ import (
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/internal/engine"
 	"github.com/coapkit/coap/message"
+	"github.com/coapkit/coap/observe"
 	"github.com/coapkit/coap/transport"
 )
 
@@ -23,7 +24,8 @@ type Endpoint struct {
 	conn    transport.Conn
 	cfg     *Config
 	log     *slog.Logger
-	handler *blockwise.Server // around the user's
+	blocks  *blockwise.Server // around the user's handler
+	handler *observe.Server   // around blocks
 	checks  bool              // the user's handler checks options itself
 	client  *blockwise.Client // around single
 	workers workers
@@ -70,7 +72,8 @@ func NewEndpoint(conn transport.Conn, handler Handler, cfg *Config) (*Endpoint, 
 	}
 	_, ep.checks = handler.(exchange.OptionChecker)
 	serve, send := cfg.blocks(handler)
-	ep.handler = blockwise.NewServer(handler, serve)
+	ep.blocks = blockwise.NewServer(handler, serve)
+	ep.handler = observe.NewServer(ep.blocks, cfg.observe(handler))
 	ep.client = blockwise.NewClient(single{ep}, send)
 	ep.ctx, ep.cancel = context.WithCancel(context.Background())
 	ep.workers.start()
@@ -85,8 +88,19 @@ func (ep *Endpoint) LocalAddr() netip.AddrPort { return ep.conn.LocalAddr() }
 
 // BlockwiseStats returns the counters of block-wise transfer, as a server and as a client.
 func (ep *Endpoint) BlockwiseStats() (blockwise.Stats, blockwise.ClientStats) {
-	return ep.handler.Stats(), ep.client.Stats()
+	return ep.blocks.Stats(), ep.client.Stats()
 }
+
+// Notify says that the resources at a path, such as "/sensors/7", have changed, whatever their query:
+// their observers are told. It never waits and may be called by a handler, and as often as a
+// resource changes; see [observe.Server.Notify].
+func (ep *Endpoint) Notify(path string) { ep.handler.Notify(path) }
+
+// Observers returns how many observers the resources at a path have.
+func (ep *Endpoint) Observers(path string) int { return ep.handler.Observers(path) }
+
+// ObserveStats returns the counters of observation as a server.
+func (ep *Endpoint) ObserveStats() observe.Stats { return ep.handler.Stats() }
 
 // Stats returns the counters of the endpoint and the sizes of its tables.
 func (ep *Endpoint) Stats() Stats {
@@ -348,7 +362,8 @@ func (ep *Endpoint) close(why error) error {
 		ep.flush()
 	}
 	ep.cancel()
-	_ = ep.handler.Shutdown(ep.ctx) // which has ended: gives up bodies on their way
+	_ = ep.blocks.Shutdown(ep.ctx) // which has ended: gives up bodies on their way
+	ep.handler.Stop()              // which does not wait: a handler may have called Close
 	ep.workers.stop()
 	return ep.conn.Close()
 }

@@ -58,6 +58,10 @@ type Route struct {
 	// stream while it arrives. The zero value gathers up to 1 MiB and then runs the
 	// handler, which sees it as Payload.
 	Body blockwise.Mode
+	// Observable says that clients may observe the resource by GET or FETCH (RFC 7641): whoever
+	// changes it calls Notify of the Server, and the handler is called to render what
+	// observers are sent.
+	Observable bool
 	// Attributes are those of the link in /.well-known/core, such as rt, if, sz, title. The
 	// content formats, ct, are taken from Formats if they are not among them.
 	Attributes []linkformat.Param
@@ -151,13 +155,24 @@ type checker struct {
 func (checker) ChecksOptions() {}
 
 func (c checker) bodyMode(r *Request) (blockwise.Mode, error) {
-	if m, ok := c.inner.(interface {
-		bodyMode(*Request) (blockwise.Mode, error)
-	}); ok {
+	if m, ok := c.inner.(router); ok {
 		return m.bodyMode(r)
 	}
 	return blockwise.Mode{}, nil
 }
+
+func (c checker) observable(r *Request) bool {
+	m, ok := c.inner.(router)
+	return ok && m.observable(r)
+}
+
+// router is a handler that knows more about the resource which a request is for.
+type router interface {
+	bodyMode(r *Request) (blockwise.Mode, error)
+	observable(r *Request) bool
+}
+
+var _ router = (*Mux)(nil)
 
 // ServeCoAP answers r by the handler whose pattern matches.
 func (m *Mux) ServeCoAP(w *Response, r *Request) error {
@@ -177,6 +192,12 @@ func (m *Mux) bodyMode(r *Request) (blockwise.Mode, error) {
 		return blockwise.Mode{}, err
 	}
 	return p.route.Body, nil
+}
+
+// observable reports whether the resource that r is for can be observed.
+func (m *Mux) observable(r *Request) bool {
+	p, err := m.match(r)
+	return err == nil && p.route.Observable
 }
 
 // find returns the pattern for r, or why it is refused.

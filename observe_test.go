@@ -390,6 +390,8 @@ func simulate(t *testing.T, every int) {
 		require.Equal(t, "the last", w.last(), "observer %d", i)
 		require.NoError(t, w.ended())
 	}
-	require.Equal(t, observers, d.srv.Stats().Observers, "%+v", d.srv.Stats())
+	// Who has taken a new token is on the list twice until the next notification.
+	require.GreaterOrEqual(t, d.srv.Stats().Observers, observers, "%+v", d.srv.Stats())
+	require.Less(t, d.srv.Stats().Observers, observers+10, "%+v", d.srv.Stats())
 	require.NotZero(t, network.Stats().Lost)
 }

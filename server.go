@@ -104,6 +104,22 @@ func (s *Server) LocalAddr() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
+// Notify says that the resources at a path have changed; see [Endpoint.Notify]. Before the server
+// serves there is nobody to be told.
+func (s *Server) Notify(path string) {
+	if ep := s.endpoint(false); ep != nil {
+		ep.Notify(path)
+	}
+}
+
+// Observers returns how many observers the resources at a path have.
+func (s *Server) Observers(path string) int {
+	if ep := s.endpoint(false); ep != nil {
+		return ep.Observers(path)
+	}
+	return 0
+}
+
 // Stats returns the counters of the server.
 func (s *Server) Stats() Stats {
 	if ep := s.endpoint(false); ep != nil {

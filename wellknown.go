@@ -119,6 +119,9 @@ func (p *pattern) describe(l *linkformat.Link) {
 		}
 		l.Params = append(l.Params, linkformat.Param{Name: "ct", Value: strings.Join(numbers, " "), Quoted: len(numbers) > 1})
 	}
+	if p.route.Observable && !l.Observable() {
+		l.Params = append(l.Params, linkformat.Param{Name: "obs"}) // (RFC 7641 section 6)
+	}
 }
 
 // checkLink returns what is wrong with the attributes of a route.

@@ -102,6 +102,11 @@ func (s *Server) proceed(w *exchange.Response, r *exchange.Request, a asked) err
 		return s.incomplete(w, a, "the block belongs to no transfer; start with block 0")
 	}
 	switch e.up.judge(b, r.Payload) {
+	case otherBlock:
+		// Two bodies are mixed up here: nothing that follows could make one of them.
+		s.t.end(e, ErrReplaced)
+		s.unlock()
+		return s.incomplete(w, a, "the block is not what came before at its place; start with block 0")
 	case gapBlock:
 		s.unlock()
 		return s.incomplete(w, a, "the block is not the next, nor what came before")

@@ -29,7 +29,8 @@ type verdict uint8
 const (
 	takeBlock   verdict = iota // the next one
 	repeatBlock                // has come before: to be acknowledged again, nothing else
-	gapBlock                   // not in sequence, or not what came before (4.08)
+	otherBlock                 // is not what came before at its place (4.08)
+	gapBlock                   // not in sequence (4.08)
 	largeBlock                 // exceeds the limit (4.13)
 )
 
@@ -44,6 +45,8 @@ func (u *upload) judge(b Block, payload []byte) verdict {
 		return takeBlock
 	case off < u.next && end <= u.next && b.More && u.holds(off, payload):
 		return repeatBlock
+	case off < u.next && u.feed == nil:
+		return otherBlock
 	}
 	return gapBlock
 }

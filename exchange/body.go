@@ -113,7 +113,8 @@ func (w *Response) Body(r io.Reader) error {
 // Content makes what r holds from its start to its end the body, states its entity-tag and sets
 // 2.05 if no code is set. It is read at random access and not copied: the handler runs for each
 // block of a GET, and r need only outlive that. So etag has to change with the content, and
-// to be the same while that is the same. r belongs to the library from now on, as with
+// to be the same while that is the same: keep it with the content, since to compute it anew for
+// each block takes its time. r belongs to the library from now on, as with
 // [Response.Body]. The error says that etag has not 1 to 8 bytes.
 func (w *Response) Content(r io.ReadSeeker, etag []byte) error {
 	w.setBody(r, true)

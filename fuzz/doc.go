@@ -8,6 +8,7 @@
 //	FuzzLinkFormat   the parser accepts what the grammar has, parse-append-parse is stable
 //	FuzzBlockServer  a peer that sends any blocks gets no memory beyond the limits and no wrong body in
 //	FuzzBlockClient  a server that answers with any blocks makes no wrong body pass for a right one
+//	FuzzObserveOrder   of two notifications the fresher one is found as RFC 7641 section 3.4 says
 //	FuzzEngines      two engines over a network that drops, repeats and delays: exchanges settle once
 //	FuzzEngineInput  no datagram, whatever is in it, disturbs what goes on with others
 //

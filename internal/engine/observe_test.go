@@ -288,7 +288,7 @@ func (r *rig) askGroup(user any, window time.Duration) (Exchange, sent) {
 
 // Any number of members answer until the window ends; those that are late are not told off.
 //
-// Proves 7252-8.2-s05.
+// Proves 7252-8.2-05.
 func TestGroupRequest(t *testing.T) {
 	r := newRig(t, Config{})
 	_, s := r.askGroup("all", 10*time.Second)
@@ -322,7 +322,7 @@ func TestGroupRequest(t *testing.T) {
 
 // Message IDs of requests to groups are never those of messages to a single peer.
 //
-// Proves 7252-8.1-04.
+// Proves 7252-8.1-05.
 func TestGroupMessageIDs(t *testing.T) {
 	r := newRig(t, Config{Limits: exchange.Limits{Exchanges: 4000}})
 	seen := map[uint16]bool{}

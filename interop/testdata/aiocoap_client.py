@@ -10,6 +10,9 @@ Each REQUEST is a JSON object:
     options   pairs of a number and a value in hexadecimal
     non       true for a Non-confirmable request
     wait      seconds to wait for the response
+    send      instead of payload, the name of a file that has it
+    save      the name of a file for the payload of the response
+    block     size exponent of the blocks to begin with
 
 For each a line of JSON is written, in the same order:
 
@@ -18,18 +21,22 @@ For each a line of JSON is written, in the same order:
     location  path and query, as in a URI
     etag      in hexadecimal
     error     why there was no response
+    links     targets and attributes, if the payload is in the link format
     steps     the messages that were logged: sent, type, code, mid, token
 """
 
 import asyncio
 import json
 import logging
+import pathlib
 import sys
 import warnings
 
 import aiocoap
 from aiocoap import Code, Message
+from aiocoap.numbers.contentformat import ContentFormat
 from aiocoap.numbers.optionnumbers import OptionNumber
+from aiocoap.util import linkformat
 
 
 class Steps(logging.Handler):
@@ -60,14 +67,21 @@ async def exchange(number, request):
     steps = Steps()
     logging.getLogger(name).addHandler(steps)
     context = await aiocoap.Context.create_client_context(loggername=name, transports=["udp6"])
+    payload = request["payload"].encode()
+    if "send" in request:
+        payload = pathlib.Path(request["send"]).read_bytes()
     message = Message(
         code=Code(int(request["method"][2:])),
         uri=request["uri"],
-        payload=request["payload"].encode(),
+        payload=payload,
         transport_tuning=aiocoap.Unreliable if request["non"] else aiocoap.Reliable,
     )
     for option, value in request["options"]:
         message.opt.add_option(OptionNumber(option).create_option(decode=bytes.fromhex(value)))
+    if "block" in request and payload:
+        message.opt.block1 = (0, False, request["block"])
+    elif "block" in request:
+        message.opt.block2 = (0, False, request["block"])
     result = {"steps": steps.steps}
     try:
         response = await asyncio.wait_for(context.request(message).response, request["wait"])
@@ -75,7 +89,12 @@ async def exchange(number, request):
         result["error"] = repr(e)
     else:
         result["code"] = response.code.dotted
-        result["payload"] = response.payload.decode()
+        if "save" in request:
+            pathlib.Path(request["save"]).write_bytes(response.payload)
+        else:
+            result["payload"] = response.payload.decode()
+        if response.opt.content_format == ContentFormat.LINKFORMAT:
+            result["links"] = links(response.payload.decode())
         result["etag"] = (response.opt.etag or b"").hex()
         if response.opt.location_path:
             result["location"] = "/" + "/".join(response.opt.location_path)
@@ -83,6 +102,14 @@ async def exchange(number, request):
                 result["location"] += "?" + "&".join(response.opt.location_query)
     await context.shutdown()
     return result
+
+
+def links(text):
+    """Reads a text with aiocoap's parser. A flag has no value."""
+    return [
+        {"target": link.href, "attributes": [[name, value or ""] for name, value in link.attr_pairs]}
+        for link in linkformat.parse(text).links
+    ]
 
 
 async def main():

@@ -2,6 +2,12 @@
 
 Usage: aiocoap_server.py ADDRESS PORT
 
+Besides it has these:
+
+    /store      GET, PUT   what was put last
+    /reversed   POST       the body backwards
+    /obs        GET, PUT   observable, changes with each PUT
+
 It ends when its standard input ends, so it does not outlive the test that started it.
 Messages and errors are logged on standard error.
 """
@@ -17,9 +23,9 @@ from aiocoap.numbers.constants import TransportTuning
 
 HELLO = b"hello"
 
-# The critical options that this server understands: those of the URI, and Accept. A
-# resource may understand more.
-UNDERSTOOD = {3, 7, 11, 15, 17}
+# The critical options that this server understands: those of the URI, Accept, and those of blocks, which
+# aiocoap looks after. A resource may understand more.
+UNDERSTOOD = {3, 7, 11, 15, 17, 23, 27}
 PROXY = {35, 39}
 PRECONDITIONS = {1, 5}
 
@@ -140,6 +146,37 @@ class Fails(Resource):
         raise RuntimeError("failed on purpose")
 
 
+class Store(Resource):
+    """A resource that holds what was put last."""
+
+    rt = "store"
+
+    def __init__(self):
+        super().__init__()
+        self.body = b""
+
+    async def render_get(self, request):
+        return Message(payload=self.body, content_format=42)
+
+    async def render_put(self, request):
+        self.body = request.payload
+        return Message()
+
+
+class Reversed(Resource):
+    async def render_post(self, request):
+        return Message(payload=request.payload[::-1], content_format=42)
+
+
+class Observed(Store, resource.ObservableResource):
+    rt = "observed"
+
+    async def render_put(self, request):
+        response = await super().render_put(request)
+        self.updated_state()
+        return response
+
+
 async def main():
     logging.basicConfig(level=logging.DEBUG)
     site = resource.Site()
@@ -151,6 +188,10 @@ async def main():
     site.add_resource(["empty"], Fixed(b""))
     site.add_resource(["long"], Fixed(b"x" * 1024))
     site.add_resource(["fails"], Fails())
+    site.add_resource(["store"], Store())
+    site.add_resource(["reversed"], Reversed())
+    site.add_resource(["obs"], Observed())
+    site.add_resource([".well-known", "core"], resource.WKCResource(site.get_resources_as_linkheader))
     address, port = sys.argv[1], int(sys.argv[2])
     context = await aiocoap.Context.create_server_context(site, bind=(address, port), transports=["udp6"])
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

@@ -1,0 +1,69 @@
+// A CoAP client made with node-coap that sends the requests of its arguments.
+//
+// Usage: node_client.js MODULES REQUEST...
+//
+// MODULES is the folder node_modules that has node-coap. Requests and results are those of
+// aiocoap_client.py, without location and steps.
+
+'use strict'
+
+const fs = require('fs')
+const path = require('path')
+
+const [modules, ...requests] = process.argv.slice(2)
+const coap = require(path.join(modules, 'coap'))
+
+const METHODS = { '0.01': 'GET', '0.02': 'POST', '0.03': 'PUT', '0.04': 'DELETE', '0.05': 'FETCH', '0.06': 'PATCH', '0.07': 'iPATCH' }
+
+function exchange (request) {
+  const url = new URL(request.uri)
+  const req = coap.request({
+    hostname: url.hostname.replace(/^\[|\]$/g, ''),
+    port: Number(url.port),
+    pathname: decodeURI(url.pathname),
+    query: decodeURI(url.search.slice(1)),
+    method: METHODS[request.method],
+    confirmable: !request.non,
+    agent: new coap.Agent({ type: url.hostname.startsWith('[') ? 'udp6' : 'udp4' })
+  })
+  for (const [number, value] of request.options || []) {
+    req.setOption(String(number), Buffer.from(value, 'hex'))
+  }
+  // A body that does not fit one message is only cut if it is told so. The byte is a Block option with
+  // number 0 and a size exponent.
+  const body = request.send ? fs.readFileSync(request.send) : Buffer.from(request.payload || '')
+  if (request.block !== undefined) {
+    req.setOption(body.length > 0 ? 'Block1' : 'Block2', Buffer.of(request.block))
+  }
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve({ error: 'no response' }), 1000 * request.wait)
+    const settle = (result) => {
+      clearTimeout(timer)
+      resolve(result)
+    }
+    req.on('error', (e) => settle({ error: String(e) }))
+    req.on('timeout', (e) => settle({ error: String(e) }))
+    req.on('response', (res) => {
+      const result = { code: res.code, etag: etag(res) }
+      if (request.save) {
+        fs.writeFileSync(request.save, res.payload)
+      } else {
+        result.payload = res.payload.toString()
+      }
+      settle(result)
+    })
+    req.end(body.length > 0 ? body : undefined)
+  })
+}
+
+function etag (res) {
+  const option = res.options.find((o) => o.name === 'ETag')
+  return option ? Buffer.from(option.value).toString('hex') : ''
+}
+
+Promise.all(requests.map((r) => exchange(JSON.parse(r)))).then((results) => {
+  for (const result of results) {
+    console.log(JSON.stringify(result))
+  }
+  process.exit(0)
+})

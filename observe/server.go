@@ -1,0 +1,282 @@
+package observe
+
+import (
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/coapkit/coap/exchange"
+	"github.com/coapkit/coap/message"
+)
+
+// Values of the Observe option in a request (RFC 7641 section 2).
+const (
+	register   = 0
+	deregister = 1
+)
+
+// ServerConfig configures a [Server]. The zero value works. It is not modified after use.
+type ServerConfig struct {
+	// Observable says which requests may register. nil means all GET and FETCH requests
+	// that the handler answers with a success. Others are handed on as they are.
+	Observable func(*exchange.Request) bool
+	// PerPeer says that the answer to a request depends on who asks, so that it has to be
+	// rendered for each observer. nil means that it does not, unless the peer has proven
+	// an identity: what is shown to one of those is never shown to another.
+	PerPeer func(*exchange.Request) bool
+	// MaxObservers is how many observers there may be, 0 means 10000. Who comes later is
+	// answered without being registered.
+	MaxObservers int
+	// MaxPerPeer is how many of them one peer may have, 0 means 100.
+	MaxPerPeer int
+	// ConfirmEvery is how many notifications there are for one that is confirmable: 0 and 1
+	// mean that all are, 5 that four that are not confirmable may be followed by one that is.
+	// Whatever it says, the state that lasts is confirmed: see Settle.
+	ConfirmEvery int
+	// ConfirmWithin is the longest time without a confirmable notification, also where nothing
+	// changes: it finds out which observers have gone. 0 means 24 hours, the
+	// most that RFC 7641 section 4.5 allows.
+	ConfirmWithin time.Duration
+	// Settle is how long after a notification that was not confirmable, with none to
+	// follow, the state is sent once more, confirmable, lest its loss leave the client
+	// behind (RFC 7641 section 4.5). 0 means 10 seconds.
+	Settle time.Duration
+	// NonInterval is the least time between two notifications to one client of which the first
+	// is not confirmable, 0 means 3 seconds (RFC 7641 section 4.5.1).
+	NonInterval time.Duration
+	// Outstanding is how many notifications may be on their way to one client, 0 means
+	// NSTART, 1 (RFC 7641 section 4.5.1).
+	Outstanding int
+	// Workers is how many goroutines render and send notifications, 0 means 4. They
+	// run only while there is something to do.
+	Workers int
+	// OnEnd, if not nil, is called for each observer that was removed. It must not wait.
+	OnEnd func(peer exchange.Peer, path string, why End)
+	// Logger gets failures of handlers; nil is silent.
+	Logger *slog.Logger
+}
+
+func (c ServerConfig) withDefaults() ServerConfig {
+	c.MaxObservers = orDefault(c.MaxObservers, 10_000)
+	c.MaxPerPeer = orDefault(c.MaxPerPeer, 100)
+	c.ConfirmEvery = orDefault(c.ConfirmEvery, 1)
+	c.ConfirmWithin = min(orDefault(c.ConfirmWithin, 24*time.Hour), 24*time.Hour)
+	c.Settle = orDefault(c.Settle, 10*time.Second)
+	c.NonInterval = orDefault(c.NonInterval, 3*time.Second)
+	c.Outstanding = orDefault(c.Outstanding, 1)
+	c.Workers = orDefault(c.Workers, 4)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// orDefault returns v, or d in place of zero and negative values.
+func orDefault[T int | time.Duration](v, d T) T {
+	if v <= 0 {
+		return d
+	}
+	return v
+}
+
+// Server is a [exchange.Handler] that makes the resources of another one observable. All its
+// methods may be called concurrently; no callback is called, and nothing is sent or rendered,
+// while mu is held.
+type Server struct {
+	next exchange.Handler
+	cfg  ServerConfig
+	time clock
+	work sync.WaitGroup // of the workers, which Close waits for
+
+	mu        sync.Mutex // guards the rest
+	observers map[key]*observer
+	peers     map[peerKey]*client
+	resources map[string]*resource
+	queue     []*group // those with observers that may be notified
+	running   int      // workers
+	timers    heap
+	timer     *time.Timer
+	timerAt   time.Time
+	after     []func() // to be called when mu is released
+	stats     Stats
+	closed    bool
+}
+
+// NewServer returns a Server around next.
+func NewServer(next exchange.Handler, cfg ServerConfig) *Server {
+	s := &Server{
+		next: next, cfg: cfg.withDefaults(), time: newClock(time.Now()),
+		observers: make(map[key]*observer), peers: make(map[peerKey]*client), resources: make(map[string]*resource),
+	}
+	s.timer = time.AfterFunc(time.Hour, s.tick)
+	s.timer.Stop()
+	return s
+}
+
+// Handler returns s as the handler for an endpoint: it is an [exchange.OptionChecker] if the handler
+// that s is around is one.
+func (s *Server) Handler() exchange.Handler {
+	if _, ok := s.next.(exchange.OptionChecker); ok {
+		return checker{s}
+	}
+	return s
+}
+
+type checker struct{ *Server }
+
+func (checker) ChecksOptions() {}
+
+// Close removes all observers without a word to them, and waits until no notification is being
+// rendered or sent; so a handler must not call it. Requests are still answered, but not registered.
+// Closing again does no harm. It always returns nil.
+func (s *Server) Close() error {
+	s.Stop()
+	s.work.Wait()
+	return nil
+}
+
+// Stop is Close without waiting: a notification that is being rendered is not sent. A handler
+// may call it.
+func (s *Server) Stop() {
+	s.mu.Lock()
+	defer s.unlock()
+	s.closed = true
+	for _, o := range s.observers {
+		s.remove(o, EndClosed)
+	}
+	s.timer.Stop()
+}
+
+// unlock releases mu, then does what must not be done under it.
+func (s *Server) unlock() {
+	after := s.after
+	s.after = nil
+	s.mu.Unlock()
+	for _, f := range after {
+		f()
+	}
+}
+
+// ServeCoAP answers r by the handler that s is around, and registers or removes its sender.
+func (s *Server) ServeCoAP(w *exchange.Response, r *exchange.Request) error {
+	action, ok := r.Options.Uint(message.OptionObserve)
+	if !ok || r.Code != message.GET && r.Code != message.FETCH || s.cfg.Observable != nil && !s.cfg.Observable(r) {
+		return s.next.ServeCoAP(w, r)
+	}
+	var o *observer
+	now := time.Now()
+	switch {
+	case action == deregister:
+		s.deregister(r)
+	case action == register && observable(r):
+		o = s.enter(r, now)
+	}
+	if o == nil {
+		r.Options.Remove(message.OptionObserve)
+		err := s.next.ServeCoAP(w, r)
+		w.Options.Remove(message.OptionObserve) // (RFC 7641 section 4.1)
+		return err
+	}
+	return s.serveObserver(o, w, r)
+}
+
+// observable reports whether there is something to register: whom to notify, and a whole
+// resource. The blocks of a body that follow the first are no registrations
+// (RFC 7959 section 2.6), and a request of which only the last block is at hand cannot
+// be answered again.
+func observable(r *exchange.Request) bool {
+	for _, n := range [...]message.OptionNumber{message.OptionBlock1, message.OptionBlock2} {
+		if v, ok := r.Options.Uint(n); ok && (v>>4 > 0 || n == message.OptionBlock1 && v&8 != 0) {
+			return false
+		}
+	}
+	return r.Pusher() != nil && !r.IsMulticast()
+}
+
+// serveObserver answers a request of o, which is on the list already so that no change is missed
+// between rendering and registering.
+func (s *Server) serveObserver(o *observer, w *exchange.Response, r *exchange.Request) (err error) {
+	r.Options.Remove(message.OptionObserve)
+	kept := r.Clone()
+	success := false
+	seq := s.reserve(o)
+	defer func() { s.entered(o, kept, w, success, seq) }() // also when the handler panics
+	if err = s.next.ServeCoAP(w, r); err != nil {
+		return err
+	}
+	if w.Code == message.Empty {
+		w.Code = message.Content
+	}
+	// A later 4.06 would not go with an Observe option.
+	if success = w.Code.IsSuccess() && acceptable(w, kept); success {
+		w.Options.SetUint(message.OptionObserve, seq&seqMask)
+	} else {
+		w.Options.Remove(message.OptionObserve)
+	}
+	return nil
+}
+
+// settle makes a response of what the handler has left, by the rules that an endpoint applies to
+// responses that were asked for.
+func settle(w *exchange.Response, r *exchange.Request, err error) {
+	if err != nil {
+		fail(w, err)
+	}
+	switch {
+	case w.Code == message.Empty:
+		w.Code = message.Content
+	case w.Code.IsResponse():
+	default:
+		fail(w, errors.New("no response code"))
+	}
+	if !acceptable(w, r) {
+		fail(w, &exchange.Error{Code: message.NotAcceptable})
+	}
+	if !w.Code.IsSuccess() {
+		w.Options.Remove(message.OptionObserve) // (RFC 7641 section 4.2)
+	}
+}
+
+func fail(w *exchange.Response, err error) {
+	coded, ok := errors.AsType[*exchange.Error](err)
+	if !ok {
+		coded = &exchange.Error{Code: message.InternalServerError}
+		if _, bad := errors.AsType[*message.OptionError](err); bad {
+			coded.Code = message.BadOption
+		}
+	}
+	w.Code, w.Payload = coded.Code, []byte(coded.Diagnostic)
+	for _, n := range [...]message.OptionNumber{message.OptionContentFormat, message.OptionETag, message.OptionBlock2} {
+		w.Options.Remove(n)
+	}
+}
+
+// acceptable reports whether w is in the format that r accepts (RFC 7252 section 5.10.4).
+func acceptable(w *exchange.Response, r *exchange.Request) bool {
+	want, asked := r.Options.Accept()
+	have, told := w.Options.ContentFormat()
+	return !asked || !told || want == have || w.Code != message.Content
+}
+
+// validate turns a representation that the client has stored into 2.03
+// (RFC 7641 section 4.3.2).
+func validate(w *exchange.Response, r *exchange.Request) {
+	tag, ok := w.Options.ETag()
+	if !ok || w.Code != message.Content {
+		return
+	}
+	for t := range r.Options.ETags() {
+		if string(t) == string(tag) {
+			w.Code, w.Payload = message.Valid, nil
+			w.Options.Remove(message.OptionContentFormat)
+			w.Options.Remove(message.OptionBlock2)
+			w.Options.Remove(message.OptionSize2)
+			return
+		}
+	}
+}
+
+// retryDelay is how long to wait after the endpoint had no room for a notification.
+func retryDelay() time.Duration { return time.Second + rand.N(2*time.Second) }

@@ -1,0 +1,100 @@
+package coap_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/transport/mem"
+)
+
+// meter is a resource with a value that changes.
+type meter struct {
+	mu    sync.Mutex
+	value int
+	size  int // of the representation, padded
+}
+
+func (m *meter) set(v int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.value = v
+}
+
+func (m *meter) mux() *coap.Mux {
+	mux := coap.NewMux()
+	mux.HandleFunc("GET /meter", func(w *coap.Response, r *coap.Request) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return w.Text(fmt.Sprintf("%d %s", m.value, strings.Repeat("x", m.size)))
+	}, coap.Route{Observable: true})
+	mux.HandleFunc("GET /plain", func(w *coap.Response, r *coap.Request) error { return w.Text("plain") })
+	return mux
+}
+
+// A client observes a resource through the whole library: values of any length, a loop that ends
+// the observation, a server that is closed and comes back.
+func TestObserveWired(t *testing.T) {
+	for name, size := range map[string]int{"one message": 0, "blocks": 3000} {
+		bubble(t, name, func(t *testing.T) {
+			network := mem.NewNetwork(mem.Config{Delay: 10 * time.Millisecond})
+			m := &meter{size: size}
+			server := endpoint(t, listen(t, network, serverAddr), m.mux(), nil)
+			c := &coap.Client{Endpoint: endpoint(t, listen(t, network, peerAddr), nil, nil)}
+
+			// It is found by its attribute.
+			links := do(t, c, request(t, coap.GET, serverAddr, "/.well-known/core?obs=*"))
+			require.Equal(t, "</meter>;obs", string(links.Payload))
+
+			seen := 0
+			for n, err := range c.Observe(t.Context(), "coap://"+serverAddr.String()+"/meter") {
+				require.NoError(t, err)
+				if n.Response == nil {
+					continue
+				}
+				require.Equal(t, fmt.Sprintf("%d %s", seen, strings.Repeat("x", size)), string(n.Response.Payload))
+				require.Equal(t, 1, server.Observers("/meter"))
+				seen++
+				m.set(seen)
+				switch seen {
+				case 3: // the server restarts
+					require.NoError(t, server.Close())
+					server = endpoint(t, listen(t, network, serverAddr), m.mux(), nil)
+				default:
+					server.Notify("/meter")
+				}
+				if seen == 6 {
+					break
+				}
+			}
+			require.Equal(t, 6, seen)
+			pass(time.Minute)
+			require.Zero(t, server.Observers("/meter"), "the server has learnt that the loop was left")
+		})
+	}
+}
+
+// What is not declared observable is answered like any request, and the observation ends.
+func TestNotObservable(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		network := mem.NewNetwork(mem.Config{})
+		endpoint(t, listen(t, network, serverAddr), new(meter).mux(), nil)
+		c := &coap.Client{Endpoint: endpoint(t, listen(t, network, peerAddr), nil, nil)}
+		var values []string
+		var last error
+		for n, err := range c.Observe(context.Background(), "coap://"+serverAddr.String()+"/plain") {
+			if n.Response != nil {
+				values = append(values, string(n.Response.Payload))
+			}
+			last = err
+		}
+		require.Equal(t, []string{"plain"}, values)
+		require.ErrorContains(t, last, "does not notify")
+	})
+}
