@@ -96,6 +96,10 @@ func (ep *Endpoint) BlockwiseStats() (blockwise.Stats, blockwise.ClientStats) {
 // resource changes; see [observe.Server.Notify].
 func (ep *Endpoint) Notify(path string) { ep.handler.Notify(path) }
 
+// Forget removes the observers of the resources at a path without telling them; see
+// [observe.Server.Forget].
+func (ep *Endpoint) Forget(path string) { ep.handler.Forget(path) }
+
 // Observers returns how many observers the resources at a path have.
 func (ep *Endpoint) Observers(path string) int { return ep.handler.Observers(path) }
 

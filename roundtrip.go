@@ -3,8 +3,10 @@ package coap
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -81,14 +83,23 @@ func (s single) RoundTrip(ctx context.Context, req *Request, resp *Response) err
 
 // destination returns where a request goes, if that is an address.
 func destination(req *Request) (netip.AddrPort, error) {
-	if req.To.IsValid() {
-		return req.To, nil
+	to := req.To
+	if !to.IsValid() {
+		addr, err := netip.ParseAddr(req.Authority.Host)
+		if err != nil {
+			return netip.AddrPort{}, exchange.RequestError("the request has no destination: set To, or Authority.Host to an IP address")
+		}
+		to = netip.AddrPortFrom(addr.Unmap(), req.Authority.Port)
 	}
-	addr, err := netip.ParseAddr(req.Authority.Host)
-	if err != nil {
-		return netip.AddrPort{}, exchange.RequestError("the request has no destination: set To, or Authority.Host to an IP address")
+	if a := to.Addr(); req.IfIndex > 0 && a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" {
+		// What answers has the zone.
+		zone := strconv.Itoa(req.IfIndex)
+		if i, err := net.InterfaceByIndex(req.IfIndex); err == nil {
+			zone = i.Name
+		}
+		to = netip.AddrPortFrom(a.WithZone(zone), to.Port())
 	}
-	return netip.AddrPortFrom(addr.Unmap(), req.Authority.Port), nil
+	return to, nil
 }
 
 // Ping asks whether a CoAP endpoint is alive at to: it sends an Empty Confirmable message

@@ -112,6 +112,13 @@ func (s *Server) Notify(path string) {
 	}
 }
 
+// Forget removes the observers of the resources at a path without telling them.
+func (s *Server) Forget(path string) {
+	if ep := s.endpoint(false); ep != nil {
+		ep.Forget(path)
+	}
+}
+
 // Observers returns how many observers the resources at a path have.
 func (s *Server) Observers(path string) int {
 	if ep := s.endpoint(false); ep != nil {

@@ -30,6 +30,24 @@ func (s *Server) Notify(path string) {
 	}
 }
 
+// Forget removes the observers of the resources at a path without telling them, as a restart would.
+// They find out when Max-Age has passed.
+func (s *Server) Forget(path string) {
+	s.mu.Lock()
+	defer s.unlock()
+	res := s.resources[normalPath(path)]
+	if res == nil {
+		return
+	}
+	var all []*observer
+	for _, g := range res.groups {
+		all = append(all, g.observers...)
+	}
+	for _, o := range all {
+		s.remove(o, EndClosed)
+	}
+}
+
 // worker renders and sends what is queued, until there is no more.
 func (s *Server) worker() {
 	var w exchange.Response
@@ -117,7 +135,7 @@ func (s *Server) ship(sh shipment, w *exchange.Response) {
 	why := s.address(o, sh, &v)
 	final := !v.Code.IsSuccess()
 	now := time.Now()
-	con := final || o.force || o.nons >= s.cfg.ConfirmEvery-1 || now.Sub(o.confirmedAt) >= s.cfg.ConfirmWithin
+	con := final || o.force || o.nons >= o.every-1 || now.Sub(o.confirmedAt) >= s.cfg.ConfirmWithin
 	previous, flight := o.pushed, o.flight
 	o.pushed, o.sent = nil, sh.seq
 	if final {

@@ -79,6 +79,7 @@ type observer struct {
 	pushed   exchange.Pushed // the last notification
 	force    bool            // the next one is confirmable
 	nons     int             // since the last confirmable one
+	every    int             // one of how many is confirmable
 
 	seq  uint64 // the last sequence number that was given out
 	sent uint64 // and that was sent
@@ -135,7 +136,7 @@ func (s *Server) nextSeq(o *observer, now time.Time) uint64 {
 }
 
 // entered is called when a request that enter was called for has been answered.
-func (s *Server) entered(o *observer, r *exchange.Request, w *exchange.Response, success bool, seq uint64) {
+func (s *Server) entered(o *observer, r *exchange.Request, w *exchange.Response, success bool, seq uint64, every int) {
 	s.mu.Lock()
 	defer s.unlock()
 	o.handling--
@@ -155,6 +156,7 @@ func (s *Server) entered(o *observer, r *exchange.Request, w *exchange.Response,
 		return
 	}
 	s.update(o, r, w)
+	o.every = every
 	o.sent = max(o.sent, seq)
 	if !o.live {
 		o.live = true

@@ -35,6 +35,9 @@ type ServerConfig struct {
 	// mean that all are, 5 that four that are not confirmable may be followed by one that is.
 	// Whatever it says, the state that lasts is confirmed: see Settle.
 	ConfirmEvery int
+	// ConfirmFor, if not nil, returns what holds instead of ConfirmEvery for the observers that
+	// register by a request, 0 for ConfirmEvery.
+	ConfirmFor func(*exchange.Request) int
 	// ConfirmWithin is the longest time without a confirmable notification, also where nothing
 	// changes: it finds out which observers have gone. 0 means 24 hours, the
 	// most that RFC 7641 section 4.5 allows.
@@ -200,9 +203,12 @@ func observable(r *exchange.Request) bool {
 func (s *Server) serveObserver(o *observer, w *exchange.Response, r *exchange.Request) (err error) {
 	r.Options.Remove(message.OptionObserve)
 	kept := r.Clone()
-	success := false
+	success, every := false, s.cfg.ConfirmEvery
+	if s.cfg.ConfirmFor != nil {
+		every = orDefault(s.cfg.ConfirmFor(kept), every)
+	}
 	seq := s.reserve(o)
-	defer func() { s.entered(o, kept, w, success, seq) }() // also when the handler panics
+	defer func() { s.entered(o, kept, w, success, seq, every) }() // also when the handler panics
 	if err = s.next.ServeCoAP(w, r); err != nil {
 		return err
 	}

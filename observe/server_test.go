@@ -423,3 +423,41 @@ func TestRemoved(t *testing.T) {
 		l.idle("closed")
 	})
 }
+
+// Forgotten observers are told nothing, neither then nor later.
+func TestForget(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		l := newLab(t, ServerConfig{})
+		l.register(1, "t", path("x"))
+		l.register(2, "t", path("x"))
+		l.register(1, "u", path("y"))
+		l.Forget("/x")
+		l.Forget("/none")
+		l.Notify("/x")
+		pass(time.Minute)
+		require.Empty(t, l.sent)
+		require.Zero(t, l.Observers("/x"))
+		require.Equal(t, 1, l.Observers("/y"))
+	})
+}
+
+// ConfirmFor takes the place of ConfirmEvery for those who register by a request.
+func TestConfirmFor(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		l := newLab(t, ServerConfig{ConfirmFor: func(r *exchange.Request) int {
+			if r.Path() == "/non" {
+				return 100
+			}
+			return 0
+		}})
+		l.register(1, "t", path("non"))
+		l.register(2, "t", path("con"))
+		l.Notify("/non")
+		l.Notify("/con")
+		pass(time.Second)
+		require.Len(t, l.sent, 2)
+		for _, n := range l.sent {
+			require.Equal(t, n.to.Addr.Port() == 2, n.con)
+		}
+	})
+}

@@ -22,7 +22,7 @@ const (
 	EndReplaced
 	// EndUnsendable: the notification cannot be encoded or is too large; 5.00 was sent.
 	EndUnsendable
-	// EndClosed: the Server or the endpoint was closed.
+	// EndClosed: the Server or the endpoint was closed, or has forgotten the observer by Forget.
 	EndClosed
 
 	numEnds = iota

@@ -82,9 +82,21 @@ func (s *site) changed(path string) {
 
 // lose loses all observers, as a restart would: silently (TD_COAP_OBS_04).
 func (s *site) lose() {
-	if s.forget != nil {
-		s.forget()
+	if s.forget == nil {
+		return
 	}
+	for _, c := range s.changing {
+		s.forget(c.path)
+	}
+	s.forget("/obs-reset")
+}
+
+// confirm says that /obs-non is told of by Non-confirmable messages, all others by Confirmable ones.
+func confirm(r *coap.Request) int {
+	if r.Path() == "/obs-non" {
+		return 100
+	}
+	return 1
 }
 
 func (s *site) serveChanging(m *coap.Mux) {
@@ -93,12 +105,15 @@ func (s *site) serveChanging(m *coap.Mux) {
 		if c.path == "/obs-large" {
 			route.Attributes = append(route.Attributes, sz(maxBody))
 		}
+		route.Observable = true
 		c.handle(m, c.path, route)
 	}
+	reset := fixed(coap.TextPlain, title("POST makes the server lose its observers"), rt("observe"))
+	reset.Observable = true
 	m.HandleFunc("GET /obs-reset", func(w *coap.Response, r *coap.Request) error {
 		w.SetMaxAge(changesEvery)
 		return w.Text(fmt.Sprintf("Resets: %d\n", s.resets.Load()))
-	}, fixed(coap.TextPlain, title("POST makes the server lose its observers"), rt("observe")))
+	}, reset)
 	m.HandleFunc("POST /obs-reset", func(w *coap.Response, r *coap.Request) error {
 		s.resets.Add(1)
 		s.lose()

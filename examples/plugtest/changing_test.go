@@ -66,26 +66,69 @@ func TestChanging(t *testing.T) {
 func TestReset(t *testing.T) {
 	var lost atomic.Int32
 	r := newRig(t, func(s *site) {
-		s.forget = func() { lost.Add(1) }
+		s.forget = func(string) { lost.Add(1) }
 		s.notify = func(string) { t.Error("told") }
 	})
 	r.get("/obs-reset", "Resets: 0\n")
 	r.do(coap.Changed, coap.POST, "/obs-reset")
-	require.EqualValues(t, 1, lost.Load())
+	require.EqualValues(t, 5, lost.Load())
 	r.do(coap.Changed, coap.POST, "/obs-reset", plain("sesame"))
 	r.get("/obs-reset", "Resets: 2\n")
 	r.do(coap.Deleted, coap.DELETE, "/obs-reset")
-	require.EqualValues(t, 3, lost.Load())
+	require.EqualValues(t, 15, lost.Load())
 	r.get("/obs-reset", "Resets: 0\n")
 }
 
-// A request to register is answered as any other, without Observe (RFC 7641 section 4.1).
-func TestNotObserved(t *testing.T) {
-	r := newRig(t)
-	for _, c := range r.changing {
-		resp := r.do(coap.Content, coap.GET, c.path, func(r *coap.Request) { r.Options.SetUint(message.OptionObserve, 0) })
-		require.False(t, resp.Options.Has(message.OptionObserve))
+// Observers are told of each state in the end, of a deletion by 4.04, which is the last word, and
+// of nothing once the server has lost them.
+//
+// Proves 7641-4.2-03.
+func TestObserved(t *testing.T) {
+	for i, path := range []string{"/obs", "/obs-non", "/obs-large", "/obs-pumping"} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			c := r.changing[i]
+			req, err := coap.NewRequest(coap.GET, path)
+			require.NoError(t, err)
+			o, err := r.client.ObserveRequest(t.Context(), req)
+			require.NoError(t, err)
+			defer o.Close()
+			next := func() string {
+				for {
+					n, err := o.Next(t.Context())
+					require.NoError(t, err)
+					if n.Response != nil {
+						return string(n.Response.Payload)
+					}
+				}
+			}
+			require.Equal(t, string(c.render(1).body), next())
+			c.tick()
+			require.Equal(t, string(c.render(2).body), next())
+			r.do(coap.Deleted, coap.DELETE, path)
+			for err == nil {
+				_, err = o.Next(t.Context())
+			}
+			require.ErrorContains(t, err, "4.04")
+			kind := message.Confirmable
+			if path == "/obs-non" {
+				kind = message.NonConfirmable
+			}
+			r.wire.await(func(m recorded) bool { return m.sent && m.Code == coap.Content && m.Type == kind })
+		})
 	}
+	r := newRig(t)
+	req, err := coap.NewRequest(coap.GET, "/obs")
+	require.NoError(t, err)
+	o, err := r.client.ObserveRequest(t.Context(), req)
+	require.NoError(t, err)
+	defer o.Close()
+	_, err = o.Next(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, r.observers("/obs"))
+	r.do(coap.Changed, coap.POST, "/obs-reset")
+	require.Zero(t, r.observers("/obs"))
 }
 
 // The resources change until the program ends.

@@ -18,6 +18,7 @@ import (
 
 // rig is a site on loopback, whose resources change only when a test says so, and a client.
 type rig struct {
+	observers func(path string) int
 	*testing.T
 	*site
 	addr   netip.AddrPort
@@ -30,12 +31,14 @@ func newRig(t *testing.T, setUp ...func(*site)) *rig {
 	conn, err := udp.Listen("127.0.0.1:0", nil)
 	require.NoError(t, err)
 	r := &rig{T: t, site: newSite(), addr: conn.LocalAddr(), wire: newRecorder()}
+	// On a busy machine a fast handler may look slow: only /separate is to be answered separately.
+	cfg := &coap.Config{Trace: r.wire.trace, Params: coap.Params{EmptyAckDelay: 200 * time.Millisecond}}
+	cfg.ServeObserve.ConfirmFor = confirm
+	server := &coap.Server{Handler: r.site.mux(), Config: cfg}
+	r.notify, r.forget, r.observers = server.Notify, server.Forget, server.Observers
 	for _, f := range setUp {
 		f(r.site)
 	}
-	// On a busy machine a fast handler may look slow: only /separate is to be answered separately.
-	cfg := &coap.Config{Trace: r.wire.trace, Params: coap.Params{EmptyAckDelay: 200 * time.Millisecond}}
-	server := &coap.Server{Handler: r.site.mux(), Config: cfg}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(context.Background(), conn) }()
 	r.client, err = coap.Dial(context.Background(), "coap://"+r.addr.String(), nil)

@@ -43,7 +43,7 @@ func TestDiscovery(t *testing.T) {
 		{"?href=/none", nil},
 		{"?rt=Type1&if=If1", []string{"/link1"}},
 		{"?title=Default%20test%20resource", []string{"/test"}},
-		{"?obs=*", nil},
+		{"?obs=*", []string{"/obs", "/obs-non", "/obs-large", "/obs-pumping", "/obs-reset"}},
 	} {
 		require.ElementsMatch(t, c.want, r.links("/.well-known/core"+c.query), c.query)
 	}

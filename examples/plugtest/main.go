@@ -27,8 +27,7 @@
 //	/obs-large            observing a body of several blocks
 //	/obs-pumping          observing what changes faster than it can be told
 //
-// TD_COAP_CORE_31, the ping, needs no resource. The /obs resources change, but do not yet tell
-// anybody: they are served to plain requests, and not listed as observable.
+// TD_COAP_CORE_31, the ping, needs no resource.
 //
 // What the descriptions presume to exist exists in the beginning, and again after a DELETE: that
 // brings back the first representation, below /obs with the next change. So the order of tests
@@ -87,7 +86,9 @@ func run(ctx context.Context, listen string, cfg *coap.Config, out io.Writer) er
 	}
 	fmt.Fprintf(out, "serving on %v\n", conn.LocalAddr())
 	s := newSite()
+	cfg.ServeObserve.ConfirmFor = confirm
 	server := &coap.Server{Handler: s.mux(), Config: cfg}
+	s.notify, s.forget = server.Notify, server.Forget
 	working, stop := context.WithCancel(ctx)
 	changing := s.start(working)
 	defer changing.Wait()

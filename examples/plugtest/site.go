@@ -35,10 +35,10 @@ type site struct {
 	resets           atomic.Int64 // POSTs to /obs-reset
 
 	// notify is called with the path of a resource below /obs after each change of
-	// its state, forget when the server is to lose its observers without telling them. Nil
+	// its state, forget when the server is to lose the observers of one without telling them. Nil
 	// means that there are no observers. They are set before the site is served.
 	notify func(path string)
-	forget func()
+	forget func(path string)
 }
 
 func newSite() *site {

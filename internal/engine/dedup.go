@@ -136,7 +136,7 @@ func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKe
 	x := e.entryPool.get()
 	*x = entry{
 		gen: x.gen, key: key, con: m.Type == message.Confirmable, group: d.Group.IsValid(), idempotent: idempotent,
-		local: d.Local, ifIndex: d.IfIndex,
+		local: d.Local, ifIndex: backBy(d.Remote, d.IfIndex),
 	}
 	x.timer.owner = x
 	if !fits {

@@ -182,7 +182,17 @@ func (e *Engine) sendStateless(buf *buffer, d *transport.Datagram) {
 		e.buffers.unref(buf)
 		return
 	}
-	e.out.push(outgoing{buf: buf, peer: d.Remote, local: d.Local, ifIndex: d.IfIndex, session: d.Session})
+	e.out.push(outgoing{buf: buf, peer: d.Remote, local: d.Local, ifIndex: backBy(d.Remote, d.IfIndex), session: d.Session})
+}
+
+// backBy returns the interface by which to answer what came from an address by ifIndex: that one if
+// the address means something on that link only, else the one that routing chooses, for the way
+// back may be another one.
+func backBy(to netip.AddrPort, ifIndex int) int {
+	if to.Addr().IsLinkLocalUnicast() {
+		return ifIndex
+	}
+	return 0
 }
 
 // route is where messages of an exchange go: the peer and the local end.

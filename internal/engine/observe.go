@@ -65,6 +65,7 @@ func (e *Engine) Renew(now time.Time, id Exchange, m *message.Message) error {
 // within NON_LIFETIME, or with nothing. To forget it sooner, cancel it.
 func (e *Engine) Push(now time.Time, to Target, m *message.Message, user any) (Exchange, error) {
 	e.setNow(now)
+	to.IfIndex = backBy(to.Remote, to.IfIndex)
 	x, err := e.newExchange(kindPush, m.Type == message.Confirmable, to, RequestOptions{User: user})
 	if err != nil {
 		return Exchange{}, err

@@ -50,6 +50,7 @@ type Conn struct {
 	local  netip.AddrPort // what the socket is bound to; never changes
 	family family
 	zones  zoneCache
+	joined members
 
 	closed atomic.Bool
 	done   chan struct{} // closed by Close

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 )
 
@@ -53,6 +54,9 @@ func (c *Conn) membership(group netip.Addr, ifIndex int, join bool) error {
 		return err
 	}
 	group = group.WithZone("")
+	if join {
+		c.leaveVanished(group, ifs)
+	}
 	done := false
 	err = errors.New("no interface capable of multicast")
 	for i := range ifs {
@@ -82,9 +86,27 @@ func (c *Conn) member(group netip.Addr, ifi *net.Interface, join bool) error {
 		return e
 	}
 	if errors.Is(err, already) {
-		return nil
+		err = nil
+	}
+	if err == nil {
+		c.joined.set(member{group, ifi.Index}, join)
 	}
 	return err
+}
+
+// leaveVanished gives up memberships of a group on interfaces that are not there any more. The
+// system counts them, and on Linux a socket may have no more than 20 of IPv4.
+func (c *Conn) leaveVanished(group netip.Addr, ifs []net.Interface) {
+	for m := range c.joined.all() {
+		there := slices.ContainsFunc(ifs, func(i net.Interface) bool { return i.Index == m.ifIndex })
+		if m.group != group || there {
+			continue
+		}
+		if _, err := net.InterfaceByIndex(m.ifIndex); err != nil { // it is not just down
+			_ = c.member(group, &net.Interface{Index: m.ifIndex}, false)
+			c.joined.set(m, false)
+		}
+	}
 }
 
 func (c *Conn) checkGroup(group netip.Addr) error {

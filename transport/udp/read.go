@@ -24,8 +24,13 @@ func (c *Conn) ReadBatch(ds []transport.Datagram) (int, error) {
 	if len(ds) == 0 {
 		return 0, nil
 	}
+	room := ds[0].Data
 	for p := (patience{}); ; {
 		err := c.read(&ds[0])
+		if err == nil && c.strays(&ds[0]) {
+			ds[0].Data = room
+			continue
+		}
 		if err == nil {
 			return 1, nil
 		}
