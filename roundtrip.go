@@ -192,6 +192,9 @@ func (ep *Endpoint) requestOptions(to netip.AddrPort, req *Request) (opts engine
 	if len(req.Understands) > 0 {
 		opts.Understood = append(slices.Clone(req.Understands), blockOptions[:]...)
 	}
+	if req.Series != nil {
+		opts.Token = &req.Series.Token
+	}
 	m = message.Message{Code: req.Code, Options: req.Options, Payload: req.Payload}
 	if req.NonConfirmable {
 		m.Type = message.NonConfirmable

@@ -143,9 +143,10 @@ type transfer struct {
 	early    bool  // propose it in the first request
 	tag      []byte
 	hash     uint64
-	settled  bool // hold has done its work
-	held     bool // the tags know us as the operation without tag
-	again    bool // a request before had the options for first requests
+	settled  bool            // hold has done its work
+	series   exchange.Series // of the blocks of the request
+	held     bool            // the tags know us as the operation without tag
+	again    bool            // a request before had the options for first requests
 	restarts int
 
 	// The request's body.

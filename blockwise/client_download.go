@@ -26,7 +26,7 @@ func (t *transfer) request(resp *exchange.Response) error {
 	b := blockAt(t.got, t.ask, false)
 	t.asked = b.Offset()
 	t.out.Options.SetUint(message.OptionBlock2, b.Value())
-	t.out.Payload = nil // (RFC 7959 section 3.3)
+	t.out.Payload, t.out.Series = nil, nil // (RFC 7959 section 3.3)
 	if t.req.Code == message.FETCH && !t.inBlocks {
 		// It is part of what is asked for. A server can do without state then.
 		t.out.Payload = t.plain

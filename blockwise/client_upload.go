@@ -3,6 +3,7 @@ package blockwise
 import (
 	"time"
 
+	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
 )
 
@@ -42,6 +43,7 @@ func (t *transfer) restart() {
 	t.restarts++
 	t.c.restarts.Add(1)
 	t.off, t.resumed = 0, false
+	t.series = exchange.Series{}
 	if t.inBlocks {
 		t.tag = t.c.tags.fresh()
 	}
@@ -149,7 +151,7 @@ func (t *transfer) blockRequest(b Block, payload []byte) {
 		}
 		t.askSize()
 	}
-	t.out.Payload = payload
+	t.out.Payload, t.out.Series = payload, &t.series
 }
 
 // firstOnly adds a precondition that the first block has to have, even when it is sent again.

@@ -60,12 +60,22 @@ type Request struct {
 	// NoWait makes a request that would have to wait for NSTART or a message ID fail
 	// at once with ErrBusy.
 	NoWait bool
+	// Series, if not nil, makes requests that follow one another use one token. Servers need
+	// not look at that, but some tell the blocks of one upload from others by it.
+	Series *Series
 	// Transfer has wishes about bodies that take several messages. It may be nil.
 	Transfer *Transfer
 
 	arrival Arrival
 	pattern string
 	names   []string
+}
+
+// Series is what the requests of a series share: each is sent when the one before has ended. The
+// zero value is a new one.
+type Series struct {
+	// Token is chosen by the endpoint with the first request; 0 until then.
+	Token uint64
 }
 
 // Authority is the part of a URI that says where a resource lives. It is comparable.

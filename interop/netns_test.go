@@ -422,4 +422,3 @@ func TestNetnsAsymmetricRoutes(t *testing.T) {
 		require.Equal(t, back.index, a.IfIndex, "back")
 	}
 }
-

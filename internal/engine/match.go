@@ -23,6 +23,22 @@ func (e *Engine) newToken() uint64 {
 	}
 }
 
+// chooseToken returns a new token, or the one of a series that goes on. Messages of the exchange before
+// do not disturb the next one: copies are found by their message IDs, and what is piggybacked
+// has to match by that, too.
+func (e *Engine) chooseToken(series *uint64) uint64 {
+	if series != nil && *series != 0 {
+		if _, used := e.tokens.get(*series); !used {
+			return *series
+		}
+	}
+	t := e.newToken()
+	if series != nil {
+		*series = t
+	}
+	return t
+}
+
 // midKey finds what an Acknowledgement or Reset is about: the message ID and the endpoint must
 // match (section 4.4).
 type midKey struct {

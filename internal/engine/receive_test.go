@@ -113,10 +113,10 @@ func TestPingOfThePeer(t *testing.T) {
 		require.Equal(t, 0, s.ifIndex, "routing chooses the way back")
 	}
 	r.receive("ping by a link-local address", "CON 0.00 mid=0x1234 from=C")
-	require.Equal(t, 3, r.want("pong", "RST 0.00 mid=0x1234").ifIndex, "which is good on that link only")
+	require.Equal(t, 3, r.want("pong", "RST 0.00 mid=0x1234 to=C").ifIndex, "which is good on that link only")
 	r.receive("ping to a group", "CON 0.00 mid=0x1234 group")
 	r.idle("is not answered")
-	require.Equal(t, uint64(3), r.e.Stats().Pings)
+	require.Equal(t, uint64(4), r.e.Stats().Pings)
 	requireEmpty(t, r.e)
 }
 

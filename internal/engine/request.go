@@ -30,6 +30,9 @@ type RequestOptions struct {
 	NoWait bool
 	// Understood are the critical options that may be in the response.
 	Understood []message.OptionNumber
+	// Token, if not nil, is where the token of the exchange is kept for the next one of a series,
+	// which uses it again unless it is in use; 0 for the first.
+	Token *uint64
 	// Open keeps the exchange after a response that may be followed by others: one that
 	// establishes an observation, or any from a member of a group. A request to a group
 	// has to be open.
@@ -102,7 +105,7 @@ func (e *Engine) Request(now time.Time, to Target, m *message.Message, o Request
 	if err != nil {
 		return Exchange{}, err
 	}
-	x.token = e.newToken()
+	x.token = e.chooseToken(o.Token)
 	binary.BigEndian.PutUint64(e.token[:], x.token)
 	e.view = *m
 	e.view.Token = e.token[:]

@@ -13,6 +13,7 @@ Each REQUEST is a JSON object:
     send      instead of payload, the name of a file that has it
     save      the name of a file for the payload of the response
     block     size exponent of the blocks to begin with
+    observe   how many values of the resource to wait for
 
 For each a line of JSON is written, in the same order:
 
@@ -23,6 +24,10 @@ For each a line of JSON is written, in the same order:
     error     why there was no response
     links     targets and attributes, if the payload is in the link format
     steps     the messages that were logged: sent, type, code, mid, token
+
+A request with observe has such a line for each value, when it has come, with code and payload only. When
+the observation is over there is one with ended, and the script goes on until its standard input ends, so
+that it answers what the server still sends.
 """
 
 import asyncio
@@ -60,6 +65,27 @@ class Steps(logging.Handler):
                 "token": m.token.hex(),
             }
         )
+
+
+async def observe(request):
+    context = await aiocoap.Context.create_client_context(transports=["udp6"])
+    pending = context.request(Message(code=Code.GET, uri=request["uri"], observe=0))
+    left = request["observe"]
+    response = await pending.response
+    show(response)
+    async for response in pending.observation:
+        show(response)
+        left -= 1
+        if left == 1:
+            break
+    pending.observation.cancel()
+    print(json.dumps({"ended": True}), flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await context.shutdown()
+
+
+def show(response):
+    print(json.dumps({"code": response.code.dotted, "payload": response.payload.decode()}), flush=True)
 
 
 async def exchange(number, request):
@@ -116,6 +142,8 @@ async def main():
     warnings.simplefilter("ignore", DeprecationWarning)
     logging.basicConfig(level=logging.DEBUG)
     requests = [json.loads(a) for a in sys.argv[1:]]
+    if requests[0].get("observe"):
+        return await observe(requests[0])
     for result in await asyncio.gather(*(exchange(*r) for r in enumerate(requests))):
         print(json.dumps(result))
 

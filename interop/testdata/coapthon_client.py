@@ -3,7 +3,7 @@
 Usage: coapthon_client.py REQUEST...
 
 Requests and results are those of aiocoap_client.py, without options, location, links and steps.
-Payloads are texts.
+Payloads are texts. An observation ends by a request.
 """
 
 import json
@@ -16,6 +16,31 @@ from urllib.parse import urlsplit
 from coapthon import defines
 from coapthon.client.helperclient import HelperClient
 from coapthon.utils import generate_random_token
+
+
+def observe(request):
+    uri = urlsplit(request["uri"])
+    client = HelperClient((uri.hostname, uri.port))
+    token = generate_random_token(2)
+    client.protocol.send_message(registration(client, uri.path, token, 0))
+    for _ in range(request["observe"]):
+        show(client.queue.get(timeout=request["wait"]))
+    # HelperClient.cancel_observing rejects a notification that it has received long ago.
+    client.protocol.send_message(registration(client, uri.path, token, 1))
+    client.queue.get(timeout=request["wait"])
+    print(json.dumps({"ended": True}), flush=True)
+    sys.stdin.read()
+
+
+def registration(client, path, token, value):
+    message = client.mk_request(defines.Codes.GET, path)
+    message.token = token
+    message.observe = value
+    return message
+
+
+def show(response):
+    print(json.dumps({"code": f"{response.code >> 5}.{response.code & 31:02}", "payload": response.payload}), flush=True)
 
 
 def exchange(request):
@@ -58,6 +83,9 @@ def exchange(request):
     return result
 
 
-for argument in sys.argv[1:]:
-    print(json.dumps(exchange(json.loads(argument))), flush=True)
+for request in map(json.loads, sys.argv[1:]):
+    if request.get("observe"):
+        observe(request)
+    else:
+        print(json.dumps(exchange(request)), flush=True)
 os._exit(0)  # without waiting for the threads of the clients

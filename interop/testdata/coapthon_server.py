@@ -9,6 +9,7 @@ The resources are:
     /long           GET                30 KB
     /slow           GET                answered when the request has been acknowledged
     /obs            GET, PUT           observable, changes with each PUT
+    /obslong        GET, PUT           observable, what was put last a thousand times
 
 Payloads are texts. It ends when its standard input ends, so it does not outlive the test that
 started it.
@@ -41,6 +42,12 @@ class Text(Resource):
         return True
 
 
+class Repeated(Text):
+    def render_PUT(self, request):
+        self.payload = request.payload * 1000
+        return self
+
+
 class Reversed(Resource):
     def __init__(self):
         super().__init__("reversed", observable=False)
@@ -71,6 +78,7 @@ def main():
     server.add_resource("text", Text("text"))
     server.add_resource("store", Text("store"))
     server.add_resource("obs", Text("observed", observable=True))
+    server.add_resource("obslong", Repeated("repeated", observable=True))
     server.add_resource("reversed", Reversed())
     server.add_resource("slow", Slow())
     long = Text("long")

@@ -3,7 +3,8 @@
 // Usage: node_client.js MODULES REQUEST...
 //
 // MODULES is the folder node_modules that has node-coap. Requests and results are those of
-// aiocoap_client.py, without location and steps.
+// aiocoap_client.py, without location and steps. An observation whose request has deregister ends by a
+// request, others by rejecting the next notification.
 
 'use strict'
 
@@ -15,9 +16,25 @@ const coap = require(path.join(modules, 'coap'))
 
 const METHODS = { '0.01': 'GET', '0.02': 'POST', '0.03': 'PUT', '0.04': 'DELETE', '0.05': 'FETCH', '0.06': 'PATCH', '0.07': 'iPATCH' }
 
-function exchange (request) {
+function observe (request) {
+  const req = coap.request({ ...parameters(request), observe: true })
+  let left = request.observe
+  req.on('response', (res) => {
+    res.on('data', (value) => {
+      console.log(JSON.stringify({ code: res.code, payload: value.toString() }))
+      if (--left === 0) {
+        res.close(request.deregister)
+        console.log(JSON.stringify({ ended: true }))
+      }
+    })
+  })
+  req.end()
+  process.stdin.on('end', () => process.exit(0)).resume()
+}
+
+function parameters (request) {
   const url = new URL(request.uri)
-  const req = coap.request({
+  return {
     hostname: url.hostname.replace(/^\[|\]$/g, ''),
     port: Number(url.port),
     pathname: decodeURI(url.pathname),
@@ -25,7 +42,11 @@ function exchange (request) {
     method: METHODS[request.method],
     confirmable: !request.non,
     agent: new coap.Agent({ type: url.hostname.startsWith('[') ? 'udp6' : 'udp4' })
-  })
+  }
+}
+
+function exchange (request) {
+  const req = coap.request(parameters(request))
   for (const [number, value] of request.options || []) {
     req.setOption(String(number), Buffer.from(value, 'hex'))
   }
@@ -61,9 +82,14 @@ function etag (res) {
   return option ? Buffer.from(option.value).toString('hex') : ''
 }
 
-Promise.all(requests.map((r) => exchange(JSON.parse(r)))).then((results) => {
-  for (const result of results) {
-    console.log(JSON.stringify(result))
-  }
-  process.exit(0)
-})
+const parsed = requests.map((r) => JSON.parse(r))
+if (parsed[0].observe) {
+  observe(parsed[0])
+} else {
+  Promise.all(parsed.map(exchange)).then((results) => {
+    for (const result of results) {
+      console.log(JSON.stringify(result))
+    }
+    process.exit(0)
+  })
+}

@@ -23,7 +23,7 @@ const coap = require(path.join(modules, 'coap'))
 const HELLO = Buffer.from('hello')
 const LONG = Buffer.from('0123456789abcdef'.repeat(100 * 1024 / 16))
 const texts = { '/text': HELLO, '/store': HELLO, '/obs': HELLO }
-const observers = new Set()
+const observers = new Map() // by address and token
 
 // text answers requests for a resource that holds what was put last.
 function text (name, req, res) {
@@ -31,7 +31,8 @@ function text (name, req, res) {
   switch (req.method) {
     case 'GET':
       if (old === undefined) return answer(res, '4.04')
-      if (req.headers.Observe === 0) return observe(res, old)
+      if (req.headers.Observe === 0) return observe(req, res, old)
+      if (req.headers.Observe === 1) observers.delete(observerOf(req))
       res.setOption('Content-Format', 'application/octet-stream')
       return answer(res, '2.05', old)
     case 'PUT':
@@ -46,10 +47,14 @@ function text (name, req, res) {
   answer(res, '4.05')
 }
 
-function observe (res, payload) {
-  observers.add(res)
-  res.on('finish', () => observers.delete(res))
+function observe (req, res, payload) {
+  observers.set(observerOf(req), res)
+  res.on('finish', () => observers.delete(observerOf(req)))
   res.write(payload)
+}
+
+function observerOf (req) {
+  return `${req.rsinfo.address} ${req.rsinfo.port} ${req._packet.token.toString('hex')}`
 }
 
 function answer (res, code, payload) {
