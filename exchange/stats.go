@@ -24,7 +24,7 @@ const (
 	DropTokenMismatch               // piggybacked response with another token (section 5.3.2)
 	DropBadOption                   // Non-confirmable message, or response, with a critical option that is not understood (section 5.4.1)
 	DropGroupConfirmable            // Confirmable message sent to a group (section 8.1)
-	DropSuppressed                  // error response to a group request, not sent (section 8.2)
+	DropSuppressed                  // response that was not sent: an error to a group (section 8.2), or what No-Response declines (RFC 7967)
 	DropTokenTooLong                // request token over the limit, answered with 4.00 if Confirmable (RFC 8974 section 2.2.2)
 	DropTruncated                   // longer than the receive buffer, answered with 4.13 if a Confirmable request
 	DropBusy                        // too many requests in handlers, answered with 5.03 if Confirmable

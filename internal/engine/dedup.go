@@ -47,6 +47,7 @@ type entry struct {
 
 	con        bool
 	group      bool
+	wants      interest
 	idempotent bool
 	mapped     bool // is found by its key
 	pending    bool // the layer above has not answered yet

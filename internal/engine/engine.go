@@ -13,6 +13,7 @@
 //	4.2, 4.3   receive.go     what to do with a received message, rejection
 //	5.2        separate.go    piggybacked and separate responses
 //	8          multicast.go   what is different for groups
+//	RFC 7967   noresponse.go  responses that are not wanted
 //	RFC 7641   observe.go     requests with several responses, notifications
 //
 // peers.go is the table of peers, slab.go the memory, timer.go the heap of deadlines.

@@ -14,11 +14,6 @@ import (
 
 // respondToGroup sends e.view after a random part of the leisure (section 8.2).
 func (e *Engine) respondToGroup(x *entry) error {
-	if e.view.Code.IsError() {
-		e.stats.Dropped[exchange.DropSuppressed]++
-		e.keepReply(x, nil)
-		return nil
-	}
 	e.view.Type = message.NonConfirmable
 	buf, err := e.encode(&e.view)
 	if err != nil {

@@ -112,6 +112,7 @@ func (e *Engine) receiveRequest(d *transport.Datagram, m *message.Message, key d
 	}
 	x.pending = true
 	x.keepToken(m.Token)
+	x.wants = interestOf(m)
 	e.handling++
 	x.key.peer.handling++
 	e.stats.Requests++

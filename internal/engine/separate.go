@@ -65,6 +65,9 @@ func (e *Engine) Respond(now time.Time, id Incoming, m *message.Message) error {
 	defer func() { e.view = message.Message{} }()
 	e.view.Token = x.token
 	switch {
+	case x.unwanted(m.Code):
+		e.stats.Dropped[exchange.DropSuppressed]++
+		e.settleEmpty(x)
 	case x.group:
 		return e.respondToGroup(x)
 	case x.con && !x.acked:
@@ -117,6 +120,11 @@ func (e *Engine) Drop(now time.Time, id Incoming, why exchange.DropReason) {
 		return
 	}
 	e.stats.Dropped[why]++
+	e.settleEmpty(x)
+}
+
+// settleEmpty settles a request without a response: a CON is acknowledged all the same.
+func (e *Engine) settleEmpty(x *entry) {
 	e.timers.stop(&x.timer)
 	if x.con && !x.acked {
 		e.ackEmpty(x)
