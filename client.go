@@ -3,10 +3,12 @@ package coap
 import (
 	"context"
 	"errors"
+	"io"
 	"net/netip"
 	"strings"
 	"sync"
 
+	"github.com/coapkit/coap/blockwise"
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
 	"github.com/coapkit/coap/observe"
@@ -131,8 +133,23 @@ func (c *Client) Do(ctx context.Context, req *Request, resp *Response) error {
 		err = ep.RoundTrip(ctx, &r, resp)
 		// What was not delivered may go elsewhere. What was perhaps delivered only if
 		// doing it twice does no harm.
-		return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrNotAcknowledged) && req.Code.IsIdempotent(), err
+		again = errors.Is(err, ErrUnreachable) || errors.Is(err, ErrNotAcknowledged) && req.Code.IsIdempotent()
+		return again && untouched(req, err), err
 	})
+}
+
+// untouched reports whether a request that has failed can be made again from its beginning: what
+// went to a sink cannot be taken back, and a reader that is no io.Seeker was read.
+func untouched(req *Request, err error) bool {
+	if _, seeks := req.Body.(io.Seeker); req.Body != nil && !seeks {
+		return false
+	}
+	start := int64(0)
+	if req.Transfer != nil {
+		start = req.Transfer.Resume.Offset
+	}
+	broken, inBlocks := errors.AsType[*blockwise.Error](err)
+	return !inBlocks || broken.Position.Offset <= start
 }
 
 // authority returns the server that a request is for, and the request as it is to be sent there.

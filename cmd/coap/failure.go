@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/blockwise"
 	"github.com/coapkit/coap/message"
 )
 
@@ -49,9 +50,15 @@ func reportFailure(w io.Writer, err error) int {
 // endpoint that did nothing else.
 func whyNoAnswer(err error, server string, wait time.Duration, stats coap.Stats) error {
 	var dns *net.DNSError
+	var said *failure
+	var broken *blockwise.Error
 	switch {
+	case errors.As(err, &said): // by what is read or written
+		return said
 	case errors.Is(err, context.Canceled):
 		return &failure{exitInterrupted, "interrupted"}
+	case errors.Is(err, context.DeadlineExceeded) && errors.As(err, &broken) && broken.Position.Offset > 0:
+		return noAnswerf("the transfer with %s was not over within %v: wait longer with -B", server, wait)
 	case errors.Is(err, context.DeadlineExceeded) && stats.Received > 0:
 		return noAnswerf("%s is there, but did not answer within %v: wait longer with -B; -v shows what it sent", server, wait)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -62,6 +69,9 @@ func whyNoAnswer(err error, server string, wait time.Duration, stats coap.Stats)
 		return usagef("the request does not fit into one datagram of 1152 bytes: send a shorter payload or fewer options")
 	}
 	var end coap.EndError
+	if errors.As(err, &broken) && !errors.As(err, &end) {
+		return whyBroken(broken, server)
+	}
 	if !errors.As(err, &end) {
 		return usagef("%s", plain(err))
 	}

@@ -243,18 +243,18 @@ func TestGroup(t *testing.T) {
 	r := runCLI(t, append(args, "get", uri+"/slow?ms=0")...)
 	require.Equal(t, exitSuccess, r.status, r.err)
 	assert.Equal(t, "this took 0 ms\n", r.out)
-	assert.Regexp(t, `^2\.05 Content from [0-9.]+:`+port+` by `+link+"\n(?s:.*)\n\n1 answer within 1s\n$", r.err)
+	assert.Regexp(t, `^2\.05 Content from [0-9.]+:`+port+` by \S+`+"\n(?s:.*)\n\n1 answer within 1s\n$", r.err)
 
 	r = runCLI(t, append(args, "discover", "--filter", "rt=echo", uri)...)
 	require.Equal(t, exitSuccess, r.status, r.err)
-	assert.Regexp(t, `^coap://[0-9.]+:`+port+` by `+link+"\ntarget .*\n/echo .*\n$", r.out)
+	assert.Regexp(t, `^coap://[0-9.]+:`+port+` by \S+`+"\ntarget .*\n/echo .*\n$", r.out)
 	assert.Equal(t, "\n1 answer within 1s\n", r.err)
 
 	r = runCLI(t, append(args, "discover", "--json", "--filter", "rt=echo", uri)...)
 	require.Equal(t, exitSuccess, r.status, r.err)
 	var got linkJSON
 	require.NoError(t, json.Unmarshal([]byte(r.out), &got))
-	assert.Equal(t, link, got.Link)
+	assert.NotEmpty(t, got.Link, "which need not be the one that the request went by")
 	assert.Equal(t, "coap://"+got.Peer+"/echo", got.Target)
 
 	r = runCLI(t, "discover", "-v", "--interface", link, "--window", "50ms", "--filter", "rt=nothing", uri)

@@ -4,6 +4,8 @@
 //	coap get coap://[2001:db8::1]/sensors/temp
 //	coap put -t text -p "hello" coap://localhost/text
 //	coap discover coap://224.0.1.187
+//	coap get -O large.bin coap://localhost/large
+//	coap observe coap://localhost/time
 //	coap ping coap://localhost
 //	coap serve --loss 20% --delay 50ms
 //	coap decode 44017d340f1e2d3cbb74656d7065726174757265
@@ -20,6 +22,11 @@
 //	root.go      the command tree and its help
 //	failure.go   errors that say what is wrong and what to do
 //	request.go   get, put, post, delete, fetch, patch, ipatch
+//	transfer.go  bodies in blocks: one request with its streams
+//	upload.go    where payloads come from
+//	outlet.go    where bodies go; part.go has files that are not complete yet
+//	progress.go  the line that shows how far a transfer is
+//	observe.go   observe
 //	target.go    which URIs can be asked
 //	group.go     asking a group
 //	discover.go  discover; links.go writes the links
@@ -36,7 +43,7 @@
 //	badnet.go    a network that loses and delays datagrams on purpose
 //	demo.go      demo
 //
-// What is missing: observation, DTLS and TCP.
+// What is missing: DTLS and TCP.
 package main
 
 import (

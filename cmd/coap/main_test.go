@@ -129,7 +129,7 @@ func closedPort(t *testing.T) string {
 }
 
 func TestHelp(t *testing.T) {
-	commands := []string{"get", "post", "put", "delete", "fetch", "patch", "ipatch", "discover", "ping", "serve", "decode", "demo"}
+	commands := []string{"get", "post", "put", "delete", "fetch", "patch", "ipatch", "observe", "discover", "ping", "serve", "decode", "demo"}
 	for _, args := range [][]string{{}, {"--help"}, {"help"}} {
 		r := runCLI(t, args...)
 		assert.Equal(t, exitSuccess, r.status)
@@ -198,6 +198,18 @@ func TestUsageErrors(t *testing.T) {
 		{"wait in words", []string{"get", "-B", "soon", "coap://127.0.0.1/"}, "coap get --help"},
 		{"content format", []string{"put", "-t", "jsn", "coap://127.0.0.1/"}, `-t: unknown content format "jsn", did you mean application/json (50)?`},
 		{"accept", []string{"get", "-a", "jsn", "coap://127.0.0.1/"}, `-a: unknown content format "jsn", did you mean application/json (50)?`},
+		{"block size", []string{"get", "-b", "100", "coap://127.0.0.1/"}, "-b 100: want a power of two from 16 to 1024: 16, 32, 64"},
+		{"block size, zero", []string{"delete", "-b", "0", "coap://127.0.0.1/"}, "-b 0: want a power of two"},
+		{"block size, large", []string{"put", "-b", "2048", "coap://127.0.0.1/"}, "-b 2048: want a power of two from 16 to 1024"},
+		{"output of a group", []string{"get", "-O", "a", "coap://224.0.1.187/"}, "-O is for one body, and the members of coap://224.0.1.187 have one each"},
+		{"output, JSON", []string{"get", "-O", "-", "--json", "coap://127.0.0.1/"}, "--json and -O - both want standard output"},
+		{"output, no name", []string{"get", "-O", "", "coap://127.0.0.1/"}, "-O: the name of the file is empty"},
+		{"output, folder", []string{"get", "-O", ".", "coap://127.0.0.1/"}, "-O .: this is a folder"},
+		{"output, no such folder", []string{"get", "-O", "no/such/a", "coap://127.0.0.1/"}, "-O no/such/a: open no/such/a.part"},
+		{"payload from a folder", []string{"put", "-f", ".", "coap://127.0.0.1/"}, "-f .: this is a folder"},
+		{"observe, count", []string{"observe", "-n", "0", "coap://127.0.0.1/"}, "-n 0: want 1 or more"},
+		{"observe, duration", []string{"observe", "-d", "-1s", "coap://127.0.0.1/"}, "-d -1s: want more than 0"},
+		{"observe, group", []string{"observe", "coap://224.0.1.187/"}, "224.0.1.187 is a group, and one server is observed"},
 		{"two payloads", []string{"put", "-p", "a", "-f", "b", "coap://127.0.0.1/"}, "-p and -f are two payloads"},
 		{"no such file", []string{"put", "-f", "no/such/file", "coap://127.0.0.1/"}, "-f no/such/file:"},
 		{"options too long", []string{"get", "coap://127.0.0.1/?" + strings.Repeat(strings.Repeat("x", 200)+"&", 6)}, "does not fit into one datagram of 1152 bytes"},

@@ -21,6 +21,9 @@ type answer struct {
 	elapsed time.Duration
 	// number counts the answers of a group from 1; 0 is the answer of one server.
 	number int
+	// file has the body, if there is one, which has so many bytes then.
+	file string
+	size int64
 }
 
 // ofGroup reports whether it is one answer of perhaps several.
@@ -108,6 +111,8 @@ type responseJSON struct {
 	Options []optionJSON `json:"options"`
 	Payload string       `json:"payload"` // hexadecimal
 	Text    *string      `json:"text,omitempty"`
+	File    string       `json:"file,omitempty"` // which has the payload
+	Size    *int64       `json:"size,omitempty"` // of File
 }
 
 func newResponseJSON(a *answer) *responseJSON {
@@ -124,7 +129,9 @@ func newResponseJSON(a *answer) *responseJSON {
 		o.Decoded = decoded(n, v)
 		r.Options = append(r.Options, o)
 	}
-	if utf8.Valid(a.resp.Payload) {
+	if a.file != "" {
+		r.File, r.Size = a.file, &a.size
+	} else if utf8.Valid(a.resp.Payload) {
 		text := string(a.resp.Payload)
 		r.Text = &text
 	}

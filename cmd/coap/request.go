@@ -2,8 +2,7 @@ package main
 
 import (
 	"context"
-	"io"
-	"os"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -35,6 +34,13 @@ The body of the response goes to standard output untouched, also that of an erro
 Standard error gets the response code, then the options. Exit status: 0 for 2.xx,
 4 for 4.xx, 5 for 5.xx, 1 for a mistake in the command line, 2 for no answer.
 
+Bodies of any length are sent and received in blocks (RFC 7959); those of more than
+64 KiB go to standard output as they arrive, and on a terminal a line shows how far they
+are. -O FILE keeps what has come in FILE.part and FILE.part.json until it is complete:
+FILE is then made or replaced at once. If a GET breaks off, the same command goes
+on there, provided that the ETag is still the same, else it starts again and says so. -B
+is about all of a transfer.
+
 With --json, standard output gets one object in one line:
 
   uri, peer  what was asked, and the address that answered
@@ -43,17 +49,20 @@ With --json, standard output gets one object in one line:
   options    a list of objects: number, name, value in hexadecimal, and decoded:
              the number or the text, left out for bytes
   payload    in hexadecimal
-  text       the payload, if it is UTF-8 text`
+  text       the payload, if it is UTF-8 text
+  file, size in place of text with -O: the file that has the payload, and its length`
 
 const requestExamples = `  coap @ coap://localhost/text
   coap @ -v -N coap://[fe80::1%25eth0]/temp        on the link of eth0
   coap @ -o If-Match=0x1f2e -o 65001=0xcafe coap://localhost/text`
 
-const groupExample = `
+const getExamples = `
+  coap get -O large.bin coap://localhost/large      goes on where it broke off
   coap get 'coap://[ff02::fd]/time'                  whoever has one on the link`
 
 const payloadExamples = `  coap @ -t json -p '{"on":true}' coap://localhost/echo
   date | coap @ -t text -f - coap://localhost/echo
+  coap @ -f firmware.bin coap://localhost/echo           in blocks
   coap @ -v -a text -p 21 coap://[fe80::1%25eth0]/temp   on the link of eth0`
 
 const groupHelp = `
@@ -68,12 +77,14 @@ changes something is done by each member that hears it, also by those that stay 
 type requestFlags struct {
 	talk
 	reach
-	non     bool
-	payload string
-	file    string
-	format  string
-	accept  string
-	options []string
+	transfer
+	non      bool
+	payload  string
+	file     string
+	fromFile bool // file is given
+	format   string
+	accept   string
+	options  []string
 }
 
 func newRequestCommand(s *streams, m method) *cobra.Command {
@@ -81,7 +92,7 @@ func newRequestCommand(s *streams, m method) *cobra.Command {
 	examples := payloadExamples
 	switch m.code {
 	case coap.GET:
-		examples = requestExamples + groupExample
+		examples = requestExamples + getExamples
 	case coap.DELETE:
 		examples = requestExamples
 	}
@@ -109,6 +120,7 @@ func (f *requestFlags) register(cmd *cobra.Command) {
 	fs.StringVarP(&f.format, "format", "t", "", "content `format` of the payload by name or number: text, json, 50;\nnone is stated without it")
 	fs.StringVarP(&f.accept, "accept", "a", "", "content `format` wanted in the response")
 	fs.StringArrayVarP(&f.options, "option", "o", nil, optionHelp)
+	f.transfer.register(cmd)
 	f.reach.register(cmd)
 	f.talk.register(cmd)
 	must(cmd.RegisterFlagCompletionFunc("payload", noCompletion))
@@ -127,29 +139,82 @@ func (f *requestFlags) run(cmd *cobra.Command, s *streams, code coap.Code, uri s
 	if err != nil {
 		return err
 	}
-	if err := f.reach.check(cmd, t, f.patience()); err != nil {
+	if err := f.check(cmd, t); err != nil {
 		return err
 	}
 	req.Authority, req.IfIndex = t.authority, t.link
-	if err := f.body(cmd, s.in, req); err != nil {
+	src, err := f.attach(cmd.Context(), s.in, req, t.isGroup())
+	if err != nil {
 		return err
 	}
+	if src != nil {
+		defer src.close()
+	}
+	if t.isGroup() {
+		return f.askMembers(cmd.Context(), s, t, req, uri)
+	}
+	return f.askOne(cmd.Context(), s, t, req, src, uri)
+}
+
+// check compares the flags with each other and with the target.
+func (f *requestFlags) check(cmd *cobra.Command, t target) error {
+	f.fromFile = cmd.Flags().Changed("file")
+	if f.fromFile && cmd.Flags().Changed("payload") {
+		return usagef("-p and -f are two payloads: give one of them")
+	}
+	if err := f.transfer.check(cmd, t, f.json); err != nil {
+		return err
+	}
+	return f.reach.check(cmd, t, f.patience())
+}
+
+// askMembers asks a group and writes the answers.
+func (f *requestFlags) askMembers(ctx context.Context, s *streams, t target, req *coap.Request, uri string) error {
 	session, err := newSession(s, f.verbose)
 	if err != nil {
 		return err
 	}
-	write := func(a *answer) error {
+	if f.blockSize > 0 {
+		req.Transfer = &coap.Transfer{BlockSize: f.blockSize}
+	}
+	return f.askGroup(ctx, session, t, req, func(a *answer) error {
 		a.uri = uri
 		return writeResponse(s, a, f.json)
-	}
-	if t.isGroup() {
-		return f.askGroup(cmd.Context(), session, t, req, write)
-	}
-	a, err := f.ask(cmd.Context(), session, t, req)
+	})
+}
+
+// askOne asks one server and writes the answer.
+func (f *requestFlags) askOne(ctx context.Context, s *streams, t target, req *coap.Request, src *source, uri string) error {
+	out, err := f.outlet(s, uri, req, f.json)
 	if err != nil {
 		return err
 	}
-	return write(a)
+	session, err := newSession(s, f.verbose)
+	if err != nil {
+		if out != nil {
+			out.breakOff(nil)
+		}
+		return err
+	}
+	a, err := f.deliver(ctx, s, session, &delivery{to: t, req: req, src: src, out: out})
+	if err != nil {
+		return err
+	}
+	a.uri = uri
+	if out == nil {
+		return writeResponse(s, a, f.json)
+	}
+	if err := out.finish(a.resp); err != nil {
+		return err
+	}
+	if p, ok := out.(*part); ok && hasBody(a.resp) {
+		a.file, a.size = p.name, p.size
+	}
+	err = writeResponse(s, a, f.json)
+	if text := out.remark(); text != "" && hasBody(a.resp) {
+		fmt.Fprintln(s.err, text)
+	}
+	return err
 }
 
 // request makes the request without its payload.
@@ -185,45 +250,6 @@ func parseFormat(flag, text string) (coap.ContentFormat, error) {
 		return 0, usagef("%s: %s", flag, plain(err))
 	}
 	return format, nil
-}
-
-// body sets the payload.
-func (f *requestFlags) body(cmd *cobra.Command, in io.Reader, req *coap.Request) (err error) {
-	switch fromFile := cmd.Flags().Changed("file"); {
-	case fromFile && cmd.Flags().Changed("payload"):
-		return usagef("-p and -f are two payloads: give one of them")
-	case !fromFile:
-		req.Payload = []byte(f.payload)
-		return nil
-	}
-	if f.file == "-" {
-		req.Payload, err = readAll(cmd.Context(), in)
-	} else {
-		req.Payload, err = os.ReadFile(f.file)
-	}
-	if err != nil && cmd.Context().Err() == nil {
-		return usagef("-f %s: %v", f.file, err)
-	}
-	return interrupted(cmd.Context())
-}
-
-// readAll is io.ReadAll that ends with ctx; the reader may go on until the program ends.
-func readAll(ctx context.Context, r io.Reader) ([]byte, error) {
-	type result struct {
-		b   []byte
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		b, err := io.ReadAll(r)
-		done <- result{b, err}
-	}()
-	select {
-	case got := <-done:
-		return got.b, got.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // interrupted is the failure of a program that was interrupted, nil if it was not.

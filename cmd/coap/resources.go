@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,28 +17,43 @@ import (
 // index is what GET / answers.
 const index = `/.well-known/core
             GET      the links of all this, for coap discover
-/time       GET      the time of the server, fresh for a second
+/time       GET      the time of the server, fresh for a second; to be observed
 /text       GET PUT POST DELETE
                      keeps what was put there, up to 1024 bytes, with its content
-                     format; POST appends; If-Match and If-None-Match are heeded
+                     format; POST appends; If-Match and If-None-Match are heeded;
+                     to be observed
+/large?size=N
+            GET      N bytes, 1 MiB if not said, 64 MiB at most, in blocks
 /slow?ms=N  GET      answers after N milliseconds, 2000 if not said, 10000 at most
 /echo       any      describes the request as it was received
 `
 
-// newResources returns the handler of coap serve.
-func newResources() *coap.Mux {
+// newResources returns the handler of coap serve, of which nothing can be observed.
+func newResources() *coap.Mux { return newObservable(nil) }
+
+// newObservable returns it with resources that can be, if notify is not nil: it is told their path
+// when they have changed. The time changes all the time; that is for the caller to tell.
+func newObservable(notify func(path string)) *coap.Mux {
 	mux := coap.NewMux()
 	serveIndex := func(w *coap.Response, _ *coap.Request) error { return w.Text(index) }
 	mux.HandleFunc("GET /{$}", serveIndex, textRoute("What is here", attribute("rt", "index"), size(len(index))))
-	mux.HandleFunc("GET /time", serveTime, textRoute("Time of the server", attribute("rt", "time"), attribute("if", "sensor")))
+	timeRoute := textRoute("Time of the server", attribute("rt", "time"), attribute("if", "sensor"))
+	timeRoute.Observable = notify != nil
+	mux.HandleFunc("GET /time", serveTime, timeRoute)
 	mux.HandleFunc("GET /slow", serveSlow, textRoute("An answer that takes its time", attribute("rt", "delay"), attribute("if", "sensor")))
+	mux.HandleFunc("GET /large", serveLarge, coap.Route{Formats: []coap.ContentFormat{coap.OctetStream}, Attributes: []linkformat.Param{
+		attribute("rt", "bytes"), size(usualLarge), attribute("title", "A long body"),
+	}})
 	// Formats would be about other methods than GET, too.
 	mux.HandleFunc("/echo", serveEcho, coap.Route{Attributes: []linkformat.Param{
 		attribute("rt", "echo"), {Name: "ct", Value: "0"}, attribute("title", "The request as it was received"),
 	}})
 	text := new(textResource)
+	if notify != nil {
+		text.changed = func() { notify("/text") }
+	}
 	conditional := coap.Route{Preconditions: true}
-	mux.HandleFunc("GET /text", text.get, coap.Route{Preconditions: true, Attributes: []linkformat.Param{
+	mux.HandleFunc("GET /text", text.get, coap.Route{Preconditions: true, Observable: notify != nil, Attributes: []linkformat.Param{
 		attribute("rt", "text"), attribute("if", "parameter"), attribute("title", "Keeps what is put there"),
 	}})
 	mux.HandleFunc("PUT /text", text.put, conditional)
@@ -88,6 +104,38 @@ func serveSlow(w *coap.Response, r *coap.Request) error {
 	return w.Text(fmt.Sprintf("this took %d ms\n", ms))
 }
 
+// The lengths of /large, in bytes.
+const (
+	usualLarge   = 1 << 20
+	longestLarge = 64 << 20
+)
+
+// serveLarge answers with a body that takes many blocks.
+func serveLarge(w *coap.Response, r *coap.Request) error {
+	n := usualLarge
+	if text, ok := r.Query("size"); ok {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil || n < 0 || n > longestLarge {
+			return &coap.Error{Code: message.BadRequest, Diagnostic: fmt.Sprintf("size: want 0 to %d", longestLarge)}
+		}
+	}
+	w.Options.SetContentFormat(coap.OctetStream)
+	return w.Content(io.NewSectionReader(numbered{}, 0, int64(n)), []byte{1}) // which never changes
+}
+
+// numbered is an endless text of lines of 16 bytes that say at which byte they begin.
+type numbered struct{}
+
+// ReadAt reads what is at off.
+func (numbered) ReadAt(b []byte, off int64) (int, error) {
+	for n := 0; n < len(b); {
+		at := off + int64(n)
+		line := fmt.Sprintf("byte %10d\n", at&^15)
+		n += copy(b[n:], line[at&15:])
+	}
+	return len(b), nil
+}
+
 // textResource keeps a representation.
 type textResource struct {
 	mu     sync.Mutex
@@ -95,6 +143,8 @@ type textResource struct {
 	format coap.ContentFormat
 	typed  bool // format is known
 	body   []byte
+
+	changed func() // called without mu, unless it is nil
 }
 
 // maxText is how much a textResource keeps, in bytes.
@@ -116,9 +166,15 @@ func (t *textResource) get(w *coap.Response, r *coap.Request) error {
 	return w.SetETag(t.etag())
 }
 
-func (t *textResource) put(w *coap.Response, r *coap.Request) error { return t.change(w, r, false) }
+func (t *textResource) put(w *coap.Response, r *coap.Request) error {
+	defer t.tell()
+	return t.change(w, r, false)
+}
 
-func (t *textResource) post(w *coap.Response, r *coap.Request) error { return t.change(w, r, true) }
+func (t *textResource) post(w *coap.Response, r *coap.Request) error {
+	defer t.tell()
+	return t.change(w, r, true)
+}
 
 // change keeps the payload of r, alone or behind what is kept already.
 func (t *textResource) change(w *coap.Response, r *coap.Request, appends bool) error {
@@ -148,7 +204,15 @@ func (t *textResource) change(w *coap.Response, r *coap.Request, appends bool) e
 	return w.SetETag(t.etag())
 }
 
+// tell tells those who want to know that there has been a change.
+func (t *textResource) tell() {
+	if t.changed != nil {
+		t.changed()
+	}
+}
+
 func (t *textResource) delete(w *coap.Response, r *coap.Request) error {
+	defer t.tell() // last, so without the lock
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := r.Precondition(t.etag(), t.exists); err != nil {

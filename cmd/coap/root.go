@@ -23,6 +23,7 @@ const rootExample = `  coap demo                                   see it work, 
   coap discover coap://localhost              what it has
   coap get coap://localhost/time
   coap put -t text -p "hello" coap://localhost/text
+  coap observe coap://localhost/time          what it says from now on
   coap get -v coap://localhost/slow           with a chart of all messages`
 
 // newRoot returns the tree of commands.
@@ -47,7 +48,7 @@ func newRoot(s *streams) *cobra.Command {
 	for _, m := range methods {
 		root.AddCommand(newRequestCommand(s, m))
 	}
-	root.AddCommand(newDiscoverCommand(s), newPingCommand(s), newServeCommand(s), newDecodeCommand(s), newDemoCommand(s))
+	root.AddCommand(newObserveCommand(s), newDiscoverCommand(s), newPingCommand(s), newServeCommand(s), newDecodeCommand(s), newDemoCommand(s))
 	return root
 }
 

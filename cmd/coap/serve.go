@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -109,13 +110,38 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 	}
 	conn, network := f.network(socket, watch)
 	f.announce(s.err, conn.LocalAddr(), groups)
-	server := coap.Server{Handler: newResources(), Config: cfg, Groups: groups, Interfaces: f.member.links}
+	server := coap.Server{Config: cfg, Groups: groups, Interfaces: f.member.links}
+	server.Handler = newObservable(server.Notify)
+	stop := tick(func() { server.Notify("/time") })
 	err = server.Serve(ctx, conn)
+	stop()
 	f.report(s.err, server.Stats(), network)
 	if err != nil {
 		return noAnswerf("the server failed: %v", err)
 	}
 	return nil
+}
+
+// tick calls notify each second until stop is called, which waits for the last call.
+func tick(notify func()) (stop func()) {
+	quit := make(chan struct{})
+	var done sync.WaitGroup
+	done.Go(func() {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				notify()
+			case <-quit:
+				return
+			}
+		}
+	})
+	return func() {
+		close(quit)
+		done.Wait()
+	}
 }
 
 // isBad reports whether there is to be a bad network.

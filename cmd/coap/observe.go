@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/message"
+	"github.com/coapkit/coap/observe"
+)
+
+const observeHelp = `Observe a resource (RFC 7641): write its value now and whenever the server says that
+it has changed, one line each, until interrupted. A line has the time, the number of
+the value, how current it is, and the value:
+
+  live         it is as current as the server promises
+  registering  the server is asked to tell of changes
+  stale        the server should have said something by now; it will be asked again
+
+A line without number is about the value before it. What could not be shown in time
+is skipped: an observer gets the latest state, not each one.
+
+Exit status: 0 after -n values or after -d, 2 when the observation ended by itself or
+brought no value, 130 when interrupted. With --json, each line is an object:
+
+  time       when it came
+  number     of the value, from 1; left out if only the state has changed
+  state      as above
+  sequence   the number that the server has given the value, if any
+  skipped    how many values and states before it were
+  cause      why it is stale, if that is known
+  and those of coap get: uri, peer, elapsed, code, name, options, payload, text`
+
+const observeExamples = `  coap observe coap://localhost/time
+  coap observe -n 2 coap://localhost/text           the value and the next one
+  coap observe -d 1m --json coap://localhost/time`
+
+// observeFlags are the flags of coap observe.
+type observeFlags struct {
+	count    int
+	duration time.Duration
+	accept   string
+	options  []string
+	verbose  bool
+	json     bool
+}
+
+func newObserveCommand(s *streams) *cobra.Command {
+	var flags observeFlags
+	cmd := &cobra.Command{
+		Use:               "observe URI",
+		Short:             "Watch a resource change",
+		Long:              observeHelp,
+		Example:           observeExamples,
+		Args:              oneURI,
+		ValidArgsFunction: completeURI,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return flags.run(cmd, s, args[0])
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.IntVarP(&flags.count, "count", "n", 0, "end after this many `values`")
+	f.DurationVarP(&flags.duration, "duration", "d", 0, "end after this time, such as 30s")
+	f.StringVarP(&flags.accept, "accept", "a", "", "content `format` wanted in the response")
+	f.StringArrayVarP(&flags.options, "option", "o", nil, optionHelp)
+	f.BoolVarP(&flags.verbose, "verbose", "v", false, "show a chart of all messages sent and received, after the rest; on a\nterminal while it happens")
+	f.BoolVar(&flags.json, "json", false, "write one JSON object in one line for each value or state")
+	must(cmd.RegisterFlagCompletionFunc("count", noCompletion))
+	must(cmd.RegisterFlagCompletionFunc("duration", noCompletion))
+	must(cmd.RegisterFlagCompletionFunc("accept", completeFormat))
+	must(cmd.RegisterFlagCompletionFunc("option", completeOption))
+	return cmd
+}
+
+// check looks at the flags that are given.
+func (f *observeFlags) check(cmd *cobra.Command, t target) error {
+	given := cmd.Flags().Changed
+	switch {
+	case t.isGroup():
+		return usagef("%v is a group, and one server is observed: find the members with: coap discover %v", t.addr, t)
+	case given("count") && f.count < 1:
+		return usagef("-n %d: want 1 or more", f.count)
+	case given("duration") && f.duration <= 0:
+		return usagef("-d %v: want more than 0", f.duration)
+	}
+	return nil
+}
+
+// run observes until there is a reason to end.
+func (f *observeFlags) run(cmd *cobra.Command, s *streams, uri string) error {
+	t, err := checkTarget(uri, "")
+	if err != nil {
+		return err
+	}
+	if err := f.check(cmd, t); err != nil {
+		return err
+	}
+	basis := requestFlags{accept: f.accept, options: f.options}
+	req, err := basis.request(coap.GET, uri)
+	if err != nil {
+		return err
+	}
+	session, err := newSession(s, f.verbose)
+	if err != nil {
+		return err
+	}
+	defer session.close()
+	// It ends by Cancel, which tells the server.
+	o, err := session.client.ObserveRequest(context.WithoutCancel(cmd.Context()), req)
+	if err != nil {
+		return usagef("%s", plain(err))
+	}
+	defer leave(o)
+	return f.watch(cmd.Context(), &watcher{s: s, t: t, uri: uri, json: f.json, began: time.Now()}, o)
+}
+
+// goodbye is how long the server has to confirm that it forgets an observer.
+const goodbye = time.Second
+
+// leave ends an observation.
+func leave(o *observe.Observation) {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	if o.Cancel(ctx) != nil {
+		o.Close() // the server notices when it has something to tell
+	}
+}
+
+// watch writes what comes until -n or -d says that it is enough.
+func (f *observeFlags) watch(ctx context.Context, w *watcher, o *observe.Observation) error {
+	enough, cancel := ctx, func() {}
+	if f.duration > 0 {
+		enough, cancel = context.WithTimeout(ctx, f.duration)
+	}
+	defer cancel()
+	for f.count == 0 || w.values < f.count {
+		n, err := o.Next(enough)
+		switch stop := interrupted(ctx); {
+		case stop != nil:
+			return stop
+		case err != nil && enough.Err() != nil:
+			return w.enough(f.duration)
+		case err != nil:
+			return w.whyEnded(err)
+		}
+		if err := w.write(time.Now(), n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watcher writes notifications.
+type watcher struct {
+	s      *streams
+	t      target
+	uri    string
+	json   bool
+	began  time.Time
+	values int
+	cause  error // the last that is known
+}
+
+// write writes one line.
+func (w *watcher) write(now time.Time, n coap.Notification) (err error) {
+	if n.Response != nil {
+		w.values++
+	}
+	if n.Cause != nil {
+		w.cause = n.Cause
+	}
+	if w.json {
+		return writeJSON(w.s.out, w.object(now, n))
+	}
+	if _, err = io.WriteString(w.s.out, notificationLine(now, w.values, n, w.why(n))); err != nil {
+		return usagef("cannot write the result: %v", err)
+	}
+	return nil
+}
+
+// why is the cause of a state in words.
+func (w *watcher) why(n coap.Notification) string {
+	if n.Cause == nil {
+		return ""
+	}
+	return printable(w.explain(n.Cause))
+}
+
+func (w *watcher) explain(err error) string {
+	var end coap.EndError
+	if errors.As(err, &end) {
+		return endText(end, err, w.t.String())
+	}
+	return plain(err)
+}
+
+// enough ends the observation after -d.
+func (w *watcher) enough(d time.Duration) error {
+	if w.values > 0 {
+		return nil
+	}
+	if w.cause != nil {
+		return noAnswerf("no value within %v: %s", d, w.explain(w.cause))
+	}
+	return noAnswerf("no value from %v within %v: is it running, is the address right? -v shows what was sent", w.t, d)
+}
+
+// whyEnded says why nothing more will come.
+func (w *watcher) whyEnded(err error) error {
+	var answer *coap.Error
+	switch {
+	case errors.Is(err, observe.ErrNotObservable):
+		return noAnswerf("%v does not tell when this resource changes; coap get asks for it once", w.t)
+	case errors.As(err, &answer):
+		return noAnswerf("the observation ended: %s", strings.TrimSuffix(answer.Code.String()+": "+printable(answer.Diagnostic), ": "))
+	}
+	return noAnswerf("the observation ended: %s", w.explain(err))
+}
+
+// notificationLine writes a notification for people: number is that of the last value, why
+// explains the state.
+func notificationLine(now time.Time, number int, n coap.Notification, why string) string {
+	var b strings.Builder
+	shown := ""
+	if n.Response != nil {
+		shown = fmt.Sprint(number)
+	}
+	fmt.Fprintf(&b, "%s %4s  %-11v", now.Format("15:04:05.000"), shown, n.State)
+	if r := n.Response; r != nil {
+		if r.Code != message.Content {
+			fmt.Fprintf(&b, "  %v", r.Code)
+		}
+		b.WriteString("  " + describePayload(r.Payload))
+	}
+	if why != "" {
+		b.WriteString("  " + why)
+	}
+	if n.Skipped > 0 {
+		fmt.Fprintf(&b, "  (%d skipped)", n.Skipped)
+	}
+	return strings.TrimRight(b.String(), " ") + "\n"
+}
+
+// notificationJSON is a notification in JSON. Its fields keep their names and meanings.
+type notificationJSON struct {
+	Time     string  `json:"time"`
+	Number   int     `json:"number,omitempty"`
+	State    string  `json:"state"`
+	Sequence *uint32 `json:"sequence,omitempty"`
+	Skipped  int     `json:"skipped,omitempty"`
+	Cause    string  `json:"cause,omitempty"`
+	*responseJSON
+}
+
+func (w *watcher) object(now time.Time, n coap.Notification) *notificationJSON {
+	j := &notificationJSON{Time: now.Format(time.RFC3339Nano), State: n.State.String(), Skipped: n.Skipped, Cause: w.why(n)}
+	if n.Response == nil {
+		return j
+	}
+	j.Number = w.values
+	j.responseJSON = newResponseJSON(&answer{uri: w.uri, resp: n.Response, elapsed: now.Sub(w.began)})
+	if n.Response.Options.Has(message.OptionObserve) {
+		j.Sequence = &n.Seq
+	}
+	return j
+}
