@@ -20,8 +20,8 @@
 // resources.
 //
 // Bodies of many blocks go both ways in blocks_test.go, with the depot of depot_test.go as our server; lists of
-// resources in discovery_test.go. script_test.go runs the client scripts of testdata, which all take
-// the same requests.
+// resources in discovery_test.go; values that change in observe_test.go, which also has our server for them.
+// script_test.go runs the client scripts of testdata, which all take the same requests.
 //
 // The tests of netns_test.go have several hosts, which are processes in network namespaces of their
 // own, joined by bridges (Linux). They need the right to make these: that of root, or of

@@ -363,6 +363,8 @@ func TestComplete(t *testing.T) {
 		st.notify(4, "third", block)
 		want(t, "", o, Registering, "")
 		want(t, "whole", o, Live, "third and the rest")
+		st.notify(5, "the end of something", func(r *exchange.Response) { r.Options.SetUint(message.OptionBlock2, 1<<4|2) })
+		require.Equal(t, errNotFirst, want(t, "half a value is none", o, Stale, "").Cause)
 	})
 }
 

@@ -349,11 +349,18 @@ func (r *registration) complete(resp *exchange.Response) (*exchange.Response, er
 		}
 	}
 	block, ok := resp.Options.Uint(message.OptionBlock2)
-	if complete := r.client.cfg.Complete; ok && block&8 != 0 && complete != nil {
+	num, more := block>>4, block&8 != 0
+	switch complete := r.client.cfg.Complete; {
+	case ok && num > 0:
+		// Not the first block, so not what a notification has to be (RFC 7959 section 2.6).
+		return resp, errNotFirst
+	case ok && more && complete != nil:
 		return resp, complete(r.needed, r.req, resp)
 	}
 	return resp, nil
 }
+
+var errNotFirst = errors.New("observe: the notification has a block that is not the first")
 
 // incomplete is called when the rest of a notification could not be had. The next one may do
 // better; if none comes, the state is asked for.

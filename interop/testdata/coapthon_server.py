@@ -9,7 +9,7 @@ The resources are:
     /long           GET                30 KB
     /slow           GET                answered when the request has been acknowledged
     /obs            GET, PUT           observable, changes with each PUT
-    /obslong        GET, PUT           observable, what was put last a thousand times
+    /obslong        GET, PUT           observable, what was put last a thousand times; no link leads there
 
 Payloads are texts. It ends when its standard input ends, so it does not outlive the test that
 started it.
@@ -26,8 +26,8 @@ from coapthon.server.coap import CoAP
 
 
 class Text(Resource):
-    def __init__(self, name, observable=False):
-        super().__init__(name, observable=observable)
+    def __init__(self, name, observable=False, visible=True):
+        super().__init__(name, observable=observable, visible=visible)
         self.payload = "hello"
         self.resource_type = name
 
@@ -78,7 +78,7 @@ def main():
     server.add_resource("text", Text("text"))
     server.add_resource("store", Text("store"))
     server.add_resource("obs", Text("observed", observable=True))
-    server.add_resource("obslong", Repeated("repeated", observable=True))
+    server.add_resource("obslong", Repeated("repeated", observable=True, visible=False))
     server.add_resource("reversed", Reversed())
     server.add_resource("slow", Slow())
     long = Text("long")

@@ -17,7 +17,11 @@ const coap = require(path.join(modules, 'coap'))
 const METHODS = { '0.01': 'GET', '0.02': 'POST', '0.03': 'PUT', '0.04': 'DELETE', '0.05': 'FETCH', '0.06': 'PATCH', '0.07': 'iPATCH' }
 
 function observe (request) {
-  const req = coap.request({ ...parameters(request), observe: true })
+  const options = { ...parameters(request), observe: true }
+  // An agent closes its port with its last observation, and may do so before it has sent the request that
+  // ends it. It is made to believe that there are others.
+  options.agent._requests = Infinity
+  const req = coap.request(options)
   let left = request.observe
   req.on('response', (res) => {
     res.on('data', (value) => {
