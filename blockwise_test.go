@@ -85,7 +85,7 @@ func noise(seed uint64) io.Reader { return rand.NewChaCha8([32]byte{byte(seed), 
 // body that changes half way: the right bytes, or an error that says where to go on, and going
 // on ends right.
 //
-// Proves 7959-2.4-09.
+// Proves 7959-2.4-08.
 func TestBlocksOverBadNetwork(t *testing.T) {
 	seeds := uint64(1000)
 	if raceEnabled || testing.Short() {

@@ -141,6 +141,10 @@ func TestHandlerResults(t *testing.T) {
 			w.Text("half an answer")
 			return fmt.Errorf("what only we should know")
 		}},
+		// Proves 7252-5.5.2-01.
+		{"diagnostic that is no UTF-8", "4.03 pay=a\uFFFDb", "", func(*coap.Response, *coap.Request) error {
+			return &coap.Error{Code: message.Forbidden, Diagnostic: "a\xffb"}
+		}},
 		{"panic", "5.00 pay=", "a bug", func(*coap.Response, *coap.Request) error { panic("a bug") }},
 		{"nil panic", "5.00 pay=", "panicked", func(*coap.Response, *coap.Request) error { panic(nil) }},
 		{"bad code", "5.00 pay=", "no response code", func(w *coap.Response, _ *coap.Request) error { w.SetCode(message.GET); return nil }},

@@ -127,4 +127,13 @@ func TestMulticastMistakes(t *testing.T) {
 		}
 		require.Equal(t, 1, n)
 	}
+	// Proves 7252-8.2.1-04.
+	req, err := coap.NewRequest(coap.GET, "coap://224.0.1.187/x")
+	require.NoError(t, err)
+	require.NoError(t, req.Options.AddETag([]byte{1}))
+	req.IfIndex = 1
+	for _, err := range c.Multicast(t.Context(), req) {
+		require.ErrorContains(t, err, "ETag")
+	}
+	require.Zero(t, c.Stats().Sent)
 }

@@ -149,6 +149,8 @@ func checkRequest(to netip.AddrPort, req *Request, open bool) error {
 		return exchange.RequestError("the destination needs an address and a port")
 	case to.Addr().IsMulticast() && !open:
 		return exchange.RequestError("the destination is a multicast group, whose members all may answer: use Open, or the address of one peer")
+	case to.Addr().IsMulticast() && req.Code == GET && req.Options.Has(message.OptionETag):
+		return exchange.RequestError("a GET to a multicast group must have no ETag (RFC 7252 section 8.2.1): each member has entity-tags of its own")
 	case req != nil && !req.Code.IsRequest():
 		return exchange.RequestError("the code is no method")
 	case req != nil && len(req.Payload) > 0 && !takesPayload(req.Code):

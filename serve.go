@@ -3,6 +3,7 @@ package coap
 import (
 	"errors"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -106,7 +107,7 @@ func (c *call) finish(err error) exchange.DropReason {
 		// 5.03 or Size1 in 4.13; the diagnostic has no Content-Format.
 		w.Options.Remove(message.OptionContentFormat)
 		w.Options.Remove(message.OptionETag)
-		w.Code, w.Payload = coded.Code, []byte(coded.Diagnostic)
+		w.Code, w.Payload = coded.Code, []byte(strings.ToValidUTF8(coded.Diagnostic, "\uFFFD"))
 	case err != nil:
 		c.ep.log.Error("coap: handler failed", "path", r.Path(), "peer", r.Peer(), "error", err)
 		fail(w, message.InternalServerError, "")
