@@ -68,11 +68,9 @@ func (c *Client) ObserveRequest(ctx context.Context, req *Request) (*observe.Obs
 	}
 	c.mu.Lock()
 	if c.observer == nil {
-		cfg := &Config{}
+		cfg := c.Config.orDefault()
 		if c.Endpoint != nil {
 			cfg = c.Endpoint.cfg
-		} else {
-			cfg = c.Config.orDefault()
 		}
 		send := cfg.SendObserve
 		send.Complete = c.complete
