@@ -28,7 +28,7 @@
 //
 //	unshare --user --map-root-user --net go test -run Netns ./interop
 //
-// Without it they are skipped like tests whose program is missing.
+// Without it they are skipped, or fail with COAPKIT_REQUIRE_NAMESPACES=1.
 //
 // A test whose program is missing is skipped and says which package has it. Where skipping
 // must not go unnoticed, as in continuous integration, set

@@ -149,16 +149,18 @@ func startHost(t *testing.T, number int) *host {
 	return h
 }
 
-// missingRights skips the test where namespaces cannot be made, or fails it where nothing may be
-// skipped.
+// requireNamespaces is the environment variable that makes missing rights a failure.
+const requireNamespaces = "COAPKIT_REQUIRE_NAMESPACES"
+
+// missingRights skips the test where namespaces cannot be made, or fails it where they have to be.
 func missingRights(t *testing.T) {
 	t.Helper()
 	const how = "the right to make network namespaces is missing; run as root, " +
 		"or by: unshare --user --map-root-user --net go test"
-	if os.Getenv(requirePeers) == "1" {
-		t.Fatalf("%s=1, but %s", requirePeers, how)
+	if os.Getenv(requireNamespaces) == "1" {
+		t.Fatalf("%s=1, but %s", requireNamespaces, how)
 	}
-	t.Skipf("SKIPPED: %s; set %s=1 to fail instead", how, requirePeers)
+	t.Skipf("SKIPPED: %s; set %s=1 to fail instead", how, requireNamespaces)
 }
 
 // call has a host do something and waits for the result.
