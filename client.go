@@ -191,6 +191,9 @@ func (c *Client) Ping(ctx context.Context, uri string) error {
 		}
 		server = Authority{Scheme: u.Scheme, Host: u.Host, Port: u.Port}
 	}
+	if server == (Authority{}) {
+		return &OpError{Op: "ping", Err: exchange.RequestError("there is no server to ping: use an absolute URI such as coap://host, or Dial")}
+	}
 	return c.try(ctx, server, "ping", func(to netip.AddrPort) (bool, error) {
 		err := ep.Ping(ctx, to)
 		return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrNotAcknowledged), err

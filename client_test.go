@@ -105,6 +105,8 @@ func TestClientMethods(t *testing.T) {
 		}
 		require.EqualValues(t, 11, c.Stats().Responses)
 		require.NoError(t, c.Ping(ctx, "coap://192.0.2.1"))
+		var mistake coap.RequestError
+		require.ErrorAs(t, c.Ping(ctx, ""), &mistake)
 		require.NoError(t, c.Close())
 		require.NoError(t, c.Close())
 		_, err := c.Get(ctx, "coap://192.0.2.1/")

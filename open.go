@@ -127,19 +127,18 @@ func (s *stream) Renew(ctx context.Context, req *Request) error {
 	if err == nil {
 		err = ctx.Err()
 	}
+	var ended error // is guarded, and complete as it is
 	if err == nil {
 		s.ep.mu.Lock()
-		if s.ended != nil {
-			err = s.ended
-		} else {
+		if ended = s.ended; ended == nil {
 			err = s.ep.eng.Renew(time.Now(), s.id, &m)
 		}
 		s.ep.flush()
 	}
-	if err != nil && err != s.ended {
+	if err != nil {
 		return &OpError{Op: s.op, Peer: s.to, Err: err}
 	}
-	return err
+	return ended
 }
 
 func (s *stream) Close() error {

@@ -82,9 +82,6 @@ func (h *host) on(link int) side {
 	}
 }
 
-// addrs are the addresses on one link.
-func (s side) addrs() []netip.Addr { return []netip.Addr{s.v4, s.v6, s.local} }
-
 // plug joins a host to a link. There is no duplicate address detection, which takes a second.
 func (l *lab) plug(h *host, link int) {
 	l.t.Helper()

@@ -121,13 +121,6 @@ func (m model) remove(n OptionNumber) model {
 	return slices.DeleteFunc(m, func(o Option) bool { return o.Number == n })
 }
 
-func (m model) options() (o Options) {
-	for _, opt := range m {
-		o.Add(opt.Number, opt.Value)
-	}
-	return o
-}
-
 // check compares every way to read with the model, and the encoding with its decoding.
 func (m model) check(t *testing.T, o *Options, probe OptionNumber) {
 	t.Helper()
