@@ -54,6 +54,11 @@ type OptionChecker interface {
 // until it returns and overwrites resp, whose memory it reuses. The exchange always ends
 // by itself, at the latest by the time-outs that [EndError] names, sooner with ctx. A
 // response of any code is a success: err is about exchanges without a usable response.
+//
+// If req declines classes of responses by the No-Response option, there may be none: err is nil and the
+// code of resp Empty then. If all are declined, nothing is waited for but the acknowledgement of a
+// confirmable request, else a response for req.Window after that. Whether one was
+// suppressed or lost on the way, nobody can tell (RFC 7967 section 2.1).
 type RoundTripper interface {
 	RoundTrip(ctx context.Context, req *Request, resp *Response) error
 }

@@ -15,7 +15,7 @@ type Opener interface {
 	//
 	// A request with the Observe option stays open as long as its responses have the option
 	// and are successes. A request to a multicast address collects responses for
-	// req.Window.
+	// req.Window; with Observe=0 and no window, until it is closed.
 	Open(ctx context.Context, req *Request) (Responses, error)
 }
 
@@ -29,8 +29,8 @@ type Responses interface {
 	// favour of new ones.
 	Next(ctx context.Context, resp *Response) error
 	// Renew sends req in the same exchange, under the same token, once more
-	// (RFC 7641 section 3.3.1). Its responses come out of Next. If nobody answers, the
-	// exchange ends.
+	// (RFC 7641 section 3.3.1). Its responses come out of Next. If the peer does not answer, the
+	// exchange ends; with a group it goes on.
 	Renew(ctx context.Context, req *Request) error
 	// Close ends the exchange. What still comes is rejected. It may be called again.
 	Close() error
@@ -51,4 +51,13 @@ type Pushed interface {
 	// Forget stops retransmitting and waiting; done is not called any more, unless the call
 	// is under way already.
 	Forget()
+	// Supersede says that a confirmable notification is outdated: in place of each
+	// retransmission due is called, by a goroutine that must not be kept waiting, for Replace to be
+	// called in turn (RFC 7641 section 4.5.2). For others it does nothing.
+	Supersede(due func())
+	// Replace sends w, confirmable, in place of a superseded notification, in a new message with what is left
+	// of retransmissions. w is read until Replace returns. What was passed to Push as done is
+	// called for w then. After an error nothing has changed; it is ErrClosed if the notification
+	// was acknowledged, rejected or given up meanwhile.
+	Replace(w *Response) error
 }

@@ -7,6 +7,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// The defaults are those of RFC 7252 table 2.
+//
+// Proves 7252-4.7-01, 7252-4.8.1-02.
+func TestDefaults(t *testing.T) {
+	p := Params{}.WithDefaults()
+	require.Equal(t, 2*time.Second, p.AckTimeout)
+	require.Equal(t, 1.5, p.AckRandomFactor)
+	require.Equal(t, 4, p.MaxRetransmit)
+	require.Equal(t, 1, p.NStart)
+	require.Equal(t, 5*time.Second, p.DefaultLeisure)
+	require.Equal(t, 1.0, p.ProbingRate)
+	require.Equal(t, 100*time.Second, p.MaxLatency)
+}
+
 // The derived time values of the default parameters are those of RFC 7252 table 3.
 func TestDerivedTimes(t *testing.T) {
 	p := Params{}.WithDefaults()

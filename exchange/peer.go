@@ -30,3 +30,16 @@ type Peer struct {
 
 // String returns the address.
 func (p Peer) String() string { return p.Addr.String() }
+
+// Amplification is how many times as many bytes as have come from an address may go to it before its
+// owner has shown that they arrive (RFC 9175 section 2.4).
+const Amplification = 3
+
+// PacketSize returns the length of the IP packet that carries n bytes to or from an address over UDP.
+func PacketSize(addr netip.Addr, n int) int {
+	const udp, ip4, ip6 = 8, 20, 40
+	if addr.Unmap().Is4() {
+		return n + udp + ip4
+	}
+	return n + udp + ip6
+}

@@ -52,7 +52,8 @@ type Request struct {
 	Understands []message.OptionNumber
 	// Window is how long responses to a request to a group are collected. 0 means
 	// NON_LIFETIME, 145 s by default; some 10 s are enough where servers use the default
-	// leisure.
+	// leisure. It is also how long a response is waited for after a request that declines
+	// some classes of responses by No-Response, there 0 means 10 s (RFC 7967 section 2.1).
 	Window time.Duration
 	// IfIndex is the interface to send the request by, which matters for link-local and
 	// multicast destinations without a zone; 0 lets routing choose.
@@ -66,9 +67,10 @@ type Request struct {
 	// Transfer has wishes about bodies that take several messages. It may be nil.
 	Transfer *Transfer
 
-	arrival Arrival
-	pattern string
-	names   []string
+	arrival  Arrival
+	gathered func(whole *Request)
+	pattern  string
+	names    []string
 }
 
 // Series is what the requests of a series share: each is sent when the one before has ended. The
@@ -138,10 +140,26 @@ type Arrival struct {
 	// Registry knows the options that the endpoint knows; nil stands for the registered
 	// ones.
 	Registry *message.Registry
+	// Verify tells the endpoint that Peer has shown that it receives what is sent to it; nil where
+	// nobody wants to know.
+	Verify func(Peer)
 }
 
 // Arrive marks r as received. It is for endpoints and for tests of handlers.
 func (r *Request) Arrive(a Arrival) { r.arrival = a }
+
+// OnGathered makes f be called with the whole request before the handler is, if r has the last block of
+// a body that a layer below gathers. It is for layers around that one: f may change the options of
+// whole, and must clone it to keep it.
+func (r *Request) OnGathered(f func(whole *Request)) { r.gathered = f }
+
+// Gathered calls what OnGathered has set, if anything. It is for layers that gather bodies.
+func (r *Request) Gathered() {
+	if f := r.gathered; f != nil {
+		r.gathered = nil
+		f(r)
+	}
+}
 
 // Context of a request in a handler ends when the server is closed. It is never nil.
 func (r *Request) Context() context.Context {
@@ -166,6 +184,16 @@ func (r *Request) Group() netip.Addr { return r.arrival.Group }
 // WireSize returns the length of the received request on the wire, in bytes. An
 // unverified peer should not get much more than that in return (RFC 7252 section 11.3).
 func (r *Request) WireSize() int { return r.arrival.Size }
+
+// Verify notes that the sender of the request has shown, by something in it, that it receives what is
+// sent to its address: from now on its Peer is Verified. It is for layers that ask for such a proof
+// (RFC 9175 section 2.4).
+func (r *Request) Verify() {
+	r.arrival.Peer.Verified = true
+	if f := r.arrival.Verify; f != nil {
+		f(r.arrival.Peer)
+	}
+}
 
 // Token returns the token of a received request, which is valid as long as r. It is for layers that send
 // further responses by Pusher.

@@ -44,17 +44,20 @@ func (w *Response) Receive(m *message.Message, from Peer) error {
 	w.buf = append(append(w.buf[:0], encoded...), m.Payload...)
 	options, _, err := message.DecodeOptions(w.buf[:len(encoded):len(encoded)])
 	w.Code, w.Options, w.Payload, w.peer = m.Code, options, w.buf[len(encoded):], from
+	if w.Code == message.Valid {
+		w.Payload = nil // to be ignored (RFC 7252 section 5.5)
+	}
 	return err
 }
 
 // Peer returns who sent a received response.
 func (w *Response) Peer() Peer { return w.peer }
 
-// Err returns nil for a success, 2.xx, and an *[Error] with code and diagnostic for other
+// Err returns nil for a success, 2.xx, and for no response, Empty, and an *[Error] with code and diagnostic for other
 // codes. An error response with a Content-Format has no diagnostic, but a payload
 // of its own.
 func (w *Response) Err() error {
-	if w.Code.IsSuccess() {
+	if w.Code.IsSuccess() || w.Code == message.Empty {
 		return nil
 	}
 	e := &Error{Code: w.Code}

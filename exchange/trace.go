@@ -39,7 +39,8 @@ type TraceEvent struct {
 	Time time.Time
 	// Peer is the other end.
 	Peer Peer
-	// Datagram is the bytes concerned. It belongs to the receiver of the event.
+	// Datagram is the bytes concerned, nil for a response that is not even encoded. It belongs to
+	// the receiver of the event.
 	Datagram []byte
 	// Reason says why something was dropped.
 	Reason DropReason

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"math"
 	"net/netip"
 
 	"github.com/coapkit/coap/codec"
@@ -45,6 +46,7 @@ type entry struct {
 	short   [tokenLength]byte // room for a token of usual length
 	bytes   int               // memory that is charged for it
 
+	size       uint16 // of the message, in bytes
 	con        bool
 	group      bool
 	wants      interest
@@ -137,7 +139,7 @@ func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKe
 	x := e.entryPool.get()
 	*x = entry{
 		gen: x.gen, key: key, con: m.Type == message.Confirmable, group: d.Group.IsValid(), idempotent: idempotent,
-		local: d.Local, ifIndex: backBy(d.Remote, d.IfIndex),
+		local: d.Local, ifIndex: backBy(d.Remote, d.IfIndex), size: uint16(min(len(d.Data), math.MaxUint16)),
 	}
 	x.timer.owner = x
 	if !fits {

@@ -15,7 +15,7 @@ import (
 // A duplicate CON gets the same acknowledgement, a duplicate NON silence; neither is
 // processed again.
 //
-// Proves 7252-4.5-01, 7252-4.5-03.
+// Proves 7252-4.5-01, 7252-4.5-03, 7252-4.3-05.
 func TestDuplicates(t *testing.T) {
 	r := newRig(t, Config{})
 	r.receive("request", "CON POST mid=1 tok=01 pay=x")

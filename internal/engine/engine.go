@@ -15,6 +15,7 @@
 //	8          multicast.go   what is different for groups
 //	RFC 7967   noresponse.go  responses that are not wanted
 //	RFC 7641   observe.go     requests with several responses, notifications
+//	           supersede.go   outdated notifications
 //
 // peers.go is the table of peers, slab.go the memory, timer.go the heap of deadlines.
 //
@@ -43,6 +44,9 @@ type Config struct {
 	// use it is taken from a cryptographic source: tokens must not be guessed
 	// (RFC 7252 section 11.4).
 	Seed [32]byte
+	// LimitUnverified bounds the retransmissions of separate responses to peers that may have
+	// forged their address.
+	LimitUnverified bool
 	// Trace makes the engine record trace events, to be fetched with Traces.
 	Trace bool
 }
@@ -74,6 +78,8 @@ type Engine struct {
 	trace   []exchange.TraceEvent
 	tracing bool
 
+	limitUnverified bool
+
 	groupMIDs midAllocator
 	handling  int
 	responses int // separate responses under way
@@ -95,7 +101,7 @@ func New(cfg Config, now time.Time) *Engine {
 		rand:    rand.New(rand.NewChaCha8(cfg.Seed)),
 		hash:    maphash.MakeSeed(),
 		epoch:   now,
-		tracing: cfg.Trace,
+		tracing: cfg.Trace, limitUnverified: cfg.LimitUnverified,
 	}
 	return e
 }
@@ -108,6 +114,7 @@ const (
 	EventRequest  EventKind = iota + 1 // a request to be answered by Respond or Drop
 	EventResponse                      // the response to a request of ours
 	EventAcked                         // a notification of ours was acknowledged
+	EventOutdated                      // Replace a notification of ours: it would be retransmitted, but for Supersede
 	EventDone                          // the window of a request of ours to a group is over
 	EventPong                          // a ping of ours was answered
 	EventEnd                           // an exchange of ours ended with Err

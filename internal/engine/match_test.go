@@ -120,7 +120,7 @@ func TestEqualMessageIDsOfBothSides(t *testing.T) { // P24
 	r.want("our request is not confirmed", "CON GET mid=%d", q.MessageID)
 }
 
-// Proves 7252-5.3.1-02, 7252-5.3.1-03, 7252-5.3.1-04.
+// Proves 7252-5.3.1-02, 7252-5.3.1-03, 7252-5.3.1-04, 7967-3.1-05, 9175-4.2-01.
 func TestTokens(t *testing.T) {
 	seen := map[string]bool{}
 	var ones [64]int
@@ -146,6 +146,8 @@ func TestTokens(t *testing.T) {
 }
 
 // newToken never returns a token in use, however unlikely the generator makes it.
+//
+// Proves 9175-4.2-01.
 func TestTokenInUseIsSkipped(t *testing.T) {
 	now := time.Unix(0, 0)
 	next := New(Config{}, now).rand.Uint64()

@@ -165,14 +165,16 @@ func TestMIDsOfOneEndpointPair(t *testing.T) {
 	}
 }
 
+// Proves 7252-8.1-05.
 func TestMIDsExhausted(t *testing.T) {
 	r := newRig(t, Config{})
 	r.request(0, "NON GET")
 	r.out = nil
 	p, _ := r.e.peers.get(peerKey{addr: addresses["A"]})
 	for p.mids.live < midsForPeers {
-		_, ok := r.e.takeMID(p, 100e9)
+		mid, ok := r.e.takeMID(p, 100e9)
 		require.True(t, ok)
+		require.Less(t, int(mid), midsForPeers, "the others are for groups")
 	}
 	_, err := r.try(RequestOptions{NoWait: true, Params: &exchange.Params{NStart: 2}}, "CON GET")
 	require.Equal(t, exchange.ErrBusy, err, "for who does not want to wait")

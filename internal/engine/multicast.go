@@ -56,19 +56,29 @@ func (e *Engine) sendDelayed(x *entry) {
 }
 
 // launchToGroup sends a request of ours to a group (section 8.1): once, with a message ID that no
-// message to a single peer has.
+// message to a single peer has. Without a window it is open until it is canceled.
 func (e *Engine) launchToGroup(x *exchangeState, window time.Duration) (Exchange, error) {
-	mid, ok := e.groupMIDs.take(e.now, int64(x.params.NonLifetime()), midsForPeers, midsForGroups, e.rand.Uint32)
-	if !ok || !x.open || x.con {
+	if !x.open || x.con || !e.sendToGroup(x) {
 		e.discard(x)
 		return Exchange{}, exchange.ErrBusy
 	}
-	x.state, x.mid = stateSent, mid
+	if x.state = stateSent; window > 0 {
+		x.end = e.now + int64(window)
+		e.timers.set(&x.timer, x.end)
+	}
+	return Exchange{x, x.gen}, nil
+}
+
+// sendToGroup sends the request of x, if there is a message ID for it.
+func (e *Engine) sendToGroup(x *exchangeState) bool {
+	mid, ok := e.groupMIDs.take(e.now, int64(x.params.NonLifetime()), midsForPeers, midsForGroups, e.rand.Uint32)
+	if !ok {
+		return false
+	}
+	x.mid = mid
 	binary.BigEndian.PutUint16(x.buf.b[2:], mid)
 	e.send(x.buf, x.route)
-	x.end = e.now + int64(window)
-	e.timers.set(&x.timer, x.end)
-	return Exchange{x, x.gen}, nil
+	return true
 }
 
 // windowEnds ends the collecting of responses from a group. Those that come later are not

@@ -22,28 +22,36 @@ func isNotification(m *message.Message) bool {
 func (e *Engine) keepOpen(x *exchangeState, m *message.Message) {
 	if x.group || x.renewed && (x.state == stateQueued || x.state == stateSent && x.con && m.Type != message.Acknowledgement) {
 		// A group answers until its window ends. And a notification says nothing about a
-		// renewal that is on its way, unless no acknowledgement can tell them apart.
+		// renewal that is on its way, unless no acknowledgement can tell them apart. It may be
+		// the response, and have overtaken the acknowledgement.
+		x.early = x.registers && x.state == stateSent
 		return
 	}
+	e.answered(x)
+}
+
+// answered makes x, an open exchange, wait for what follows the response to its request.
+func (e *Engine) answered(x *exchangeState) {
 	e.timers.stop(&x.timer)
 	if y, ok := e.mids.get(midKey{x.peer, x.mid}); ok && y == x {
 		e.mids.del(midKey{x.peer, x.mid})
 	}
-	x.state, x.renewed = stateOpen, false
+	x.state, x.renewed, x.early = stateOpen, false, false
 	e.uncount(x)
 	e.pump(x.peer)
 }
 
-// Renew sends m, a request, in an open exchange that has been answered, under the same token
-// (RFC 7641 section 3.3.1). If it is not answered, the exchange ends. An error leaves the exchange as
-// it was: ErrBusy, too, which says that it has not been answered yet or that there is no room to wait.
+// Renew sends m, a request, in an open exchange under the same token (RFC 7641 section 3.3.1): one
+// that has been answered, or one with a group that has no window. If one peer does not answer, the
+// exchange ends. An error leaves the exchange as it was: ErrBusy, too, which says that it has not
+// been answered yet or that there is no room to wait.
 func (e *Engine) Renew(now time.Time, id Exchange, m *message.Message) error {
 	e.setNow(now)
 	x := id.x
 	if x == nil || x.gen != id.gen {
 		return exchange.ErrClosed
 	}
-	if p := x.peer; x.state != stateOpen || len(p.waiting) >= e.limits.QueuePerPeer {
+	if x.group && (x.state != stateSent || x.end != 0) || !x.group && (x.state != stateOpen || len(x.peer.waiting) >= e.limits.QueuePerPeer) {
 		return exchange.ErrBusy
 	}
 	binary.BigEndian.PutUint64(e.token[:], x.token)
@@ -54,9 +62,19 @@ func (e *Engine) Renew(now time.Time, id Exchange, m *message.Message) error {
 	if err != nil {
 		return err
 	}
-	e.buffers.unref(x.buf)
-	x.buf, x.con, x.renewed = buf, m.Type == message.Confirmable, true
-	_, err = e.launch(x, false)
+	if !x.group {
+		e.buffers.unref(x.buf)
+		x.buf, x.con, x.renewed = buf, m.Type == message.Confirmable, true
+		action, _ := m.Options.Uint(message.OptionObserve)
+		x.registers, x.early = action == 0, false
+		_, err = e.launch(x, false)
+		return err
+	}
+	old := x.buf
+	if x.buf = buf; !e.sendToGroup(x) {
+		x.buf, old, err = old, buf, exchange.ErrBusy
+	}
+	e.buffers.unref(old)
 	return err
 }
 

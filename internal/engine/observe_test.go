@@ -368,6 +368,43 @@ func TestGroupRequestGivenUp(t *testing.T) {
 	r.idle("silence")
 }
 
+// An observation of a group has no window: members notify until it is given up. It is asked again
+// under the same token, and then to forget it; who goes on notifying nevertheless is rejected.
+func TestGroupObservation(t *testing.T) {
+	r := newRig(t, Config{})
+	x, s := r.askGroup("all", 0)
+	r.advance(24 * time.Hour)
+	r.receive("a member, late", "NON 2.05 mid=1 tok=%s opt=6:07", s.Token)
+	require.True(t, r.response("handed on", "all", "2.05").More)
+	m := message.Message{Type: message.NonConfirmable, Code: message.GET}
+	require.NoError(t, r.e.Renew(r.now, x, &m))
+	r.collect()
+	require.Len(t, r.out, 1)
+	again := r.out[0]
+	r.out = nil
+	require.Equal(t, s.Token, again.Token)
+	require.NotEqual(t, s.MessageID, again.MessageID)
+	require.Equal(t, transportGroup, again.to)
+	r.receive("another", "CON 2.05 mid=1 tok=%s opt=6:01 from=B", s.Token)
+	r.response("handed on", "all", "2.05")
+	r.want("acknowledged", "ACK 0.00 mid=1 to=B")
+	checkEngine(t, r.e)
+	r.cancel(x)
+	require.Equal(t, exchange.ErrBusy, r.e.Renew(r.now, x, &m), "it is over")
+	r.receive("an answer to the last request", "NON 2.05 mid=2 tok=%s", s.Token)
+	r.idle("silence")
+	r.receive("a notification", "NON 2.05 mid=3 tok=%s opt=6:08", s.Token)
+	r.want("not wanted", "RST 0.00 mid=3")
+	r.receive("a notification", "CON 2.05 mid=4 tok=%s opt=6:02 from=B", s.Token)
+	r.want("not wanted", "RST 0.00 mid=4 to=B")
+	r.quiet()
+
+	x, _ = r.askGroup("all", 10*time.Second)
+	require.Equal(t, exchange.ErrBusy, r.e.Renew(r.now, x, &m), "one with a window is asked once")
+	r.cancel(x)
+	r.quiet()
+}
+
 // The report that a group cannot be reached ends the request.
 func TestGroupUnreachable(t *testing.T) {
 	r := newRig(t, Config{})

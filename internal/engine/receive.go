@@ -146,7 +146,11 @@ func (e *Engine) receiveResponse(d *transport.Datagram, m *message.Message, key 
 		return
 	}
 	if x.state == stateLinger {
-		e.drop(d, exchange.DropLate, nil) // it would be unexpected, but its sender did no wrong
+		if isNotification(m) || m.Type == message.Confirmable && !x.group {
+			e.reject(d, h, exchange.DropLate, nil) // its sender would go on
+		} else {
+			e.drop(d, exchange.DropLate, nil) // its sender did no wrong
+		}
 		return
 	}
 	if d.Truncated {
@@ -230,6 +234,8 @@ func (e *Engine) receiveReply(d *transport.Datagram, h codec.Header) {
 		// Nothing outstanding, or a NON, which nobody may acknowledge (section 4.3), or the
 		// second copy of an acknowledgement.
 		e.drop(d, exchange.DropUnmatchedAck, nil)
+	case h.Type == message.Acknowledgement && x.kind == kindPush && h.MessageID != x.mid:
+		x.heard = true // see startOver
 	case h.Type == message.Reset && x.kind == kindPing:
 		e.pong(x)
 	case h.Type == message.Reset:
@@ -312,7 +318,7 @@ func (e *Engine) undelivered(d *transport.Datagram) {
 // (RFC 7252 section 4.3, RFC 7641 section 3.6). Never in answer to a group (section 8.1).
 func (e *Engine) reject(d *transport.Datagram, h codec.Header, why exchange.DropReason, err error) {
 	e.drop(d, why, err)
-	if d.Group.IsValid() || h.Type == message.NonConfirmable && why != exchange.DropUnexpected {
+	if d.Group.IsValid() || h.Type == message.NonConfirmable && why != exchange.DropUnexpected && why != exchange.DropLate {
 		return
 	}
 	e.reset(d, h)

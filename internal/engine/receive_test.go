@@ -213,7 +213,7 @@ func TestCriticalOptionInResponse(t *testing.T) {
 
 // Tokens are opaque, of any length up to the limit, and come back as they were.
 //
-// Proves 7252-5.3.1-01, 7252-5.3.1-05, 8974-2.2.2-04, 8974-2.2.2-05.
+// Proves 7252-5.3.1-01, 7252-5.3.1-05, 7252-5.3.1-s02, 8974-2.2.2-04, 8974-2.2.2-05.
 func TestTokenLengths(t *testing.T) {
 	r := newRig(t, Config{})
 	for n := range 65 {
@@ -444,6 +444,19 @@ func TestRefusedRequests(t *testing.T) {
 			checkEngine(t, r.e)
 		})
 	}
+}
+
+// A later block of a body is taken when new requests are refused: who has begun is to come to an end.
+func TestHandlersForLaterBlocks(t *testing.T) {
+	r := newRig(t, Config{Limits: exchange.Limits{Handlers: 1}})
+	r.receive("fills the place", "NON GET mid=1 from=B")
+	r.handle("request", "GET")
+	r.receive("the first block", "CON PUT mid=1 tok=01 opt=27:08")
+	r.want("refused", "ACK 5.03 mid=1")
+	r.receive("a later one", "CON PUT mid=2 tok=01 opt=27:18")
+	r.handle("request", "PUT")
+	r.receive("one more", "CON PUT mid=3 tok=01 opt=27:28")
+	r.want("refused: there are twice as many places", "ACK 5.03 mid=3")
 }
 
 func TestDrain(t *testing.T) {

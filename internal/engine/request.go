@@ -37,7 +37,8 @@ type RequestOptions struct {
 	// establishes an observation, or any from a member of a group. A request to a group
 	// has to be open.
 	Open bool
-	// Window is how long responses to a request to a group are waited for.
+	// Window is how long responses to a request to a group are waited for, 0 for until it is
+	// canceled; and those to a request that declines some by No-Response, 0 for 10 seconds.
 	Window time.Duration
 }
 
@@ -79,7 +80,18 @@ type exchangeState struct {
 	counted bool
 	open    bool // RequestOptions.Open
 	renewed bool // is being sent again under the same token
-	group   bool // goes to a group
+	// registers says that what is being sent again registers; early, that a response has come
+	// which may be that of the renewal, though its acknowledgement has not.
+	registers, early bool
+	group            bool // goes to a group
+	// outdated says that something newer is to be sent in its place; superseded are the message
+	// IDs of what has been so far, the oldest first, and heard that one of these was acknowledged
+	// (see supersede.go).
+	outdated   bool
+	heard      bool
+	superseded []uint16
+	declined   uint8 // classes of responses, see interest.unless
+	window     time.Duration
 	route
 	token      uint64
 	mid        uint16
@@ -117,7 +129,13 @@ func (e *Engine) Request(now time.Time, to Target, m *message.Message, o Request
 	}
 	e.tokens.set(x.token, x)
 	x.open = o.Open
-	if x.group = to.Remote.Addr().IsMulticast(); x.group {
+	if !x.open {
+		x.decline(m, o.Window)
+	}
+	if x.group = to.Remote.Addr().IsMulticast(); x.group && x.oneWay() && e.sendToGroup(x) {
+		e.cease(x)
+		return Exchange{x, x.gen}, nil
+	} else if x.group {
 		return e.launchToGroup(x, o.Window)
 	}
 	return e.launch(x, o.NoWait)
@@ -196,7 +214,7 @@ func (e *Engine) launch(x *exchangeState, noWait bool) (Exchange, error) {
 	if x.kind.isResponse() {
 		place = p.waitingResponses()
 	}
-	if place == 0 && e.mayStart(x) {
+	if (place == 0 || x.oneWay()) && e.mayStart(x) {
 		e.start(x)
 		return id, nil
 	}
@@ -232,7 +250,7 @@ func (e *Engine) mayStart(x *exchangeState) bool {
 	if p.mids.live >= midsForPeers {
 		return false
 	}
-	return x.kind.isResponse() || p.outstanding < x.params.NStart && (x.con || p.probeFree <= e.now)
+	return x.kind.isResponse() || x.oneWay() || p.outstanding < x.params.NStart && (x.con || p.probeFree <= e.now)
 }
 
 // start sends x for the first time; mayStart has allowed it.
@@ -244,7 +262,7 @@ func (e *Engine) start(x *exchangeState) {
 	mid, _ := e.takeMID(x.peer, int64(lifetime))
 	x.state, x.mid = stateSent, mid
 	binary.BigEndian.PutUint16(x.buf.b[2:], mid)
-	if !x.kind.isResponse() && (x.con || x.params.ProbingRate > 0) {
+	if !x.kind.isResponse() && !x.oneWay() && (x.con || x.params.ProbingRate > 0) {
 		x.counted = true
 		x.peer.outstanding++
 	}
@@ -254,14 +272,20 @@ func (e *Engine) start(x *exchangeState) {
 		e.startRetransmission(x)
 		return
 	}
-	if x.kind == kindResponse {
+	switch {
+	case x.kind == kindResponse:
 		e.finish(x)
+		return
+	case x.oneWay():
+		e.cease(x)
 		return
 	}
 	// A Reset may answer a Non-confirmable request or notification as well (section 4.3).
 	e.mids.set(midKey{x.peer, mid}, x)
-	x.end = e.now + int64(lifetime)
-	x.probe = x.end
+	if x.end = e.now + int64(lifetime); x.declined != 0 {
+		x.end = e.now + int64(min(lifetime, x.window))
+	}
+	x.probe = e.now + int64(lifetime)
 	if x.counted {
 		x.probe = e.probed(x)
 	}
@@ -398,6 +422,7 @@ func (e *Engine) discard(x *exchangeState) {
 			e.tokens.del(x.token)
 		}
 	}
+	e.forgetSuperseded(x, len(x.superseded))
 	if y, ok := e.mids.get(midKey{p, x.mid}); ok && y == x {
 		e.mids.del(midKey{p, x.mid})
 	}

@@ -17,9 +17,13 @@ type retransmission struct {
 // startRetransmission is called when x has been sent for the first time. The first time-out is
 // random between ACK_TIMEOUT and ACK_TIMEOUT * ACK_RANDOM_FACTOR.
 func (e *Engine) startRetransmission(x *exchangeState) {
-	factor := 1 + e.rand.Float64()*(x.params.AckRandomFactor-1)
-	x.retransmission = retransmission{started: e.now, timeout: int64(float64(x.params.AckTimeout) * factor)}
+	x.retransmission = retransmission{started: e.now, timeout: e.firstTimeout(x)}
 	e.timers.set(&x.timer, e.now+x.timeout)
+}
+
+func (e *Engine) firstTimeout(x *exchangeState) int64 {
+	factor := 1 + e.rand.Float64()*(x.params.AckRandomFactor-1)
+	return int64(float64(x.params.AckTimeout) * factor)
 }
 
 // expired is called when the timer of an exchange is due: for a retransmission, for the end of
@@ -30,8 +34,12 @@ func (x *exchangeState) expired(e *Engine) {
 		e.retransmit(x)
 	case x.group:
 		e.windowEnds(x)
+	case x.state == stateLinger:
+		e.finish(x)
 	case x.kind == kindPush:
 		e.finish(x) // nobody has rejected the notification
+	case e.now >= x.end && x.declined != 0:
+		e.cease(x)
 	case e.now >= x.end:
 		if x.con {
 			e.end(x, exchange.ErrNoSeparateResponse, nil)
@@ -46,11 +54,14 @@ func (x *exchangeState) expired(e *Engine) {
 	}
 }
 
-// retransmit sends a Confirmable message again, or gives up.
+// retransmit sends a Confirmable message again, asks for what is to be sent in its place, or gives
+// up.
 func (e *Engine) retransmit(x *exchangeState) {
 	r := &x.retransmission
 	if r.count >= x.params.MaxRetransmit {
-		e.end(x, exchange.ErrNotAcknowledged, nil)
+		if !e.startOver(x) {
+			e.end(x, exchange.ErrNotAcknowledged, nil)
+		}
 		return
 	}
 	due := x.timer.at
@@ -59,12 +70,15 @@ func (e *Engine) retransmit(x *exchangeState) {
 	// A call that comes late, after the host has slept, keeps to the schedule but leaves
 	// ACK_TIMEOUT between two transmissions.
 	next := max(due+r.timeout, e.now+int64(x.params.AckTimeout))
-	if e.now > r.started+int64(x.params.MaxTransmitSpan()) {
+	switch {
+	case x.outdated:
+		e.events.push(Event{Kind: EventOutdated, User: x.user, Peer: x.info()})
+	case e.now > r.started+int64(x.params.MaxTransmitSpan()):
 		// All transmissions must be within MAX_TRANSMIT_SPAN: the opportunity has passed.
 		// An acknowledgement of an earlier one may still come.
 		r.count = x.params.MaxRetransmit
 		next = max(r.started+int64(x.params.MaxTransmitWait()), e.now)
-	} else {
+	default:
 		e.stats.Retransmitted++
 		if e.tracing {
 			e.record(exchange.TraceEvent{Kind: exchange.TraceRetransmitted, Peer: x.info(), Datagram: clone(x.buf.b)})
@@ -88,9 +102,22 @@ func (e *Engine) acknowledged(x *exchangeState) {
 	case kindPing:
 		e.pong(x)
 	default:
+		if x.renewed && x.early {
+			// The response has come before, or will come as a notification.
+			e.answered(x)
+			return
+		}
 		// The peer has the request; it no longer counts for NSTART (section 4.7).
 		x.state = stateAcked
-		x.end = e.now + int64(x.params.ResponseTimeout)
+		wait := x.params.ResponseTimeout
+		switch {
+		case x.declined == allClasses:
+			e.cease(x)
+			return
+		case x.declined != 0:
+			wait = min(wait, x.window)
+		}
+		x.end = e.now + int64(wait)
 		e.timers.set(&x.timer, x.end)
 		e.uncount(x)
 		e.pump(x.peer)

@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"net/netip"
 	"time"
 
+	"github.com/coapkit/coap/codec"
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
+	"github.com/coapkit/coap/transport"
 )
 
 // Responses to requests of others: piggybacked on the acknowledgement if they are ready in
@@ -64,10 +67,12 @@ func (e *Engine) Respond(now time.Time, id Incoming, m *message.Message) error {
 	e.view = *m
 	defer func() { e.view = message.Message{} }()
 	e.view.Token = x.token
+	if isChallenge(m) {
+		x.idempotent = true // nothing was done, so forged requests need not use up the memory
+	}
 	switch {
-	case x.unwanted(m.Code):
-		e.stats.Dropped[exchange.DropSuppressed]++
-		e.settleEmpty(x)
+	case x.unwanted(m.Code) && !isChallenge(m):
+		e.suppress(x, exchange.DropSuppressed)
 	case x.group:
 		return e.respondToGroup(x)
 	case x.con && !x.acked:
@@ -91,7 +96,8 @@ func (e *Engine) Respond(now time.Time, id Incoming, m *message.Message) error {
 // respondSeparately sends e.view in a message of its own.
 func (e *Engine) respondSeparately(x *entry) error {
 	e.view.Type = message.NonConfirmable
-	if x.con {
+	con := x.con && !isChallenge(&e.view)
+	if con {
 		e.view.Type = message.Confirmable
 	}
 	buf, err := e.encode(&e.view)
@@ -99,12 +105,15 @@ func (e *Engine) respondSeparately(x *entry) error {
 		return err
 	}
 	key := x.key.peer.key
-	s, err := e.newExchange(kindResponse, x.con, Target{Remote: key.addr, Local: x.local, IfIndex: x.ifIndex, Session: key.session}, RequestOptions{})
+	s, err := e.newExchange(kindResponse, con, Target{Remote: key.addr, Local: x.local, IfIndex: x.ifIndex, Session: key.session}, RequestOptions{})
 	if err != nil {
 		e.buffers.unref(buf)
 		return err
 	}
 	s.buf = buf
+	if e.limitUnverified && !x.key.peer.verified {
+		s.params.MaxRetransmit = min(s.params.MaxRetransmit, x.affordable(len(buf.b))-1)
+	}
 	if _, err = e.launch(s, false); err == nil {
 		e.stats.Separate++
 	}
@@ -119,12 +128,17 @@ func (e *Engine) Drop(now time.Time, id Incoming, why exchange.DropReason) {
 	if x == nil || x.gen != id.gen || !x.pending || e.closed {
 		return
 	}
-	e.stats.Dropped[why]++
-	e.settleEmpty(x)
+	e.suppress(x, why)
 }
 
-// settleEmpty settles a request without a response: a CON is acknowledged all the same.
-func (e *Engine) settleEmpty(x *entry) {
+// suppress settles a request without a response: a CON is acknowledged all the same.
+func (e *Engine) suppress(x *entry, why exchange.DropReason) {
+	e.stats.Dropped[why]++
+	if e.tracing {
+		k := x.key.peer.key
+		d := transport.Datagram{Remote: k.addr, Local: x.local, IfIndex: x.ifIndex, Session: k.session}
+		e.record(exchange.TraceEvent{Kind: exchange.TraceDropped, Peer: peerOf(&d, x.key.peer), Reason: why})
+	}
 	e.timers.stop(&x.timer)
 	if x.con && !x.acked {
 		e.ackEmpty(x)
@@ -160,4 +174,26 @@ func (e *Engine) keepReply(x *entry, buf *buffer) {
 	x.reply = buf
 	e.charge(x, cost)
 	e.makeEvictable(x)
+}
+
+// isChallenge reports whether m asks for a proof that the peer is where it says: 4.01 with an Echo
+// option. It must not be retransmitted, and is the answer to a group as well (RFC 9175 section 2.4,
+// draft-ietf-core-groupcomm-bis section 6.3.1).
+func isChallenge(m *message.Message) bool {
+	return m.Code == message.Unauthorized && m.Options.Has(message.OptionEcho)
+}
+
+// affordable returns how often a response of n bytes, at least once, may be sent in answer to x and after an
+// Empty Acknowledgement, if the sender's address may be forged (RFC 9175 section 2.4).
+func (x *entry) affordable(n int) int {
+	from := x.key.peer.key.addr.Addr()
+	budget := exchange.Amplification*exchange.PacketSize(from, int(x.size)) - exchange.PacketSize(from, codec.HeaderSize)
+	return max(budget/exchange.PacketSize(from, n), 1)
+}
+
+// Verify notes that a peer has shown that it receives what is sent to its address.
+func (e *Engine) Verify(peer netip.AddrPort) {
+	if p, ok := e.peers.get(peerKey{addr: peer}); ok {
+		p.verified = true
+	}
 }

@@ -132,42 +132,61 @@ func (c *Conn) WriteBatch(ds []transport.Datagram) (int, error) {
 }
 
 func (c *Conn) write(d *transport.Datagram) error {
-	f, filter, err := c.prepare(d)
+	n := c.net
+	f, filter, watch, err := c.prepare(d)
 	if err != nil {
 		return err
 	}
+	if filter != nil || len(watch) > 0 {
+		n.filterMu.Lock()
+		defer n.filterMu.Unlock()
+	}
 	var v Verdict
 	if filter != nil {
-		v = c.net.filter(f, filter)
+		v = n.filter(f, filter)
 	}
-	c.net.mu.Lock()
-	defer c.net.mu.Unlock()
-	if c.closed {
-		c.net.release(f)
-		return net.ErrClosed
+	seen, err := c.launch(f, v)
+	for i := range seen {
+		for _, f := range watch {
+			f(&seen[i].Packet, seen[i].Verdict)
+		}
 	}
-	c.net.launch(f, v)
-	return nil
+	return err
 }
 
-// prepare makes a flight of a datagram.
-func (c *Conn) prepare(d *transport.Datagram) (*flight, func(*Packet) Verdict, error) {
+// launch sends a datagram on its way and returns what there is to be told of it.
+func (c *Conn) launch(f *flight, v Verdict) ([]sight, error) {
 	n := c.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if c.closed {
-		return nil, nil, net.ErrClosed
+		n.release(f)
+		return nil, net.ErrClosed
+	}
+	n.launch(f, v)
+	seen := n.seen
+	n.seen = nil
+	return seen, nil
+}
+
+// prepare makes a flight of a datagram.
+func (c *Conn) prepare(d *transport.Datagram) (f *flight, filter func(*Packet) Verdict, watch []func(*Packet, Verdict), err error) {
+	n := c.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c.closed {
+		return nil, nil, nil, net.ErrClosed
 	}
 	if len(d.Data) > n.mtu() {
 		n.stats.TooBig++
-		return nil, nil, transport.ErrTooLarge
+		return nil, nil, nil, transport.ErrTooLarge
 	}
 	via, src, err := c.route(d)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	n.stats.Sent++
-	f := n.newFlight()
+	f = n.newFlight()
 	f.data = append(f.data[:0], d.Data...)
 	f.from, f.via = c, via
 	f.local = netip.AddrPortFrom(src, c.local.Port())
@@ -176,7 +195,7 @@ func (c *Conn) prepare(d *transport.Datagram) (*flight, func(*Packet) Verdict, e
 	if c.public.IsValid() && c.public.Addr().Is4() == src.Is4() {
 		f.src = c.public
 	}
-	return f, n.cfg.Filter, nil
+	return f, n.cfg.Filter, n.watch, nil
 }
 
 // route chooses the interface and the address that a datagram leaves by.

@@ -1,6 +1,7 @@
 package mem
 
 import (
+	"bytes"
 	"container/heap"
 	"net/netip"
 	"syscall"
@@ -55,10 +56,8 @@ func (n *Network) release(f *flight) {
 	n.free = append(n.free, f)
 }
 
-// filter asks the Filter, without holding mu.
+// filter asks the Filter, without holding mu. filterMu is held.
 func (n *Network) filter(f *flight, filter func(*Packet) Verdict) Verdict {
-	n.filterMu.Lock()
-	defer n.filterMu.Unlock()
 	p := Packet{Src: f.src, Dst: f.dst, Data: f.data}
 	v := filter(&p)
 	f.data = append(f.data[:0], p.Data...)
@@ -84,7 +83,22 @@ func (n *Network) launch(f *flight, v Verdict) {
 	for _, m := range n.groups[dst] {
 		n.launchTo(m, f, v)
 	}
+	if len(n.seen) == 0 {
+		n.see(f, Verdict{Drop: true}) // nobody is in the group
+	}
 	n.release(f)
+}
+
+// see notes what becomes of a datagram for who watches.
+func (n *Network) see(f *flight, v Verdict) {
+	if len(n.watch) == 0 {
+		return
+	}
+	dst := f.dst
+	if f.to != nil {
+		dst = netip.AddrPortFrom(n.destination(f).WithZone(""), dst.Port())
+	}
+	n.seen = append(n.seen, sight{Packet{Src: f.src, Dst: dst, Data: bytes.Clone(f.data)}, v})
 }
 
 func (n *Network) launchTo(p place, f *flight, v Verdict) {
@@ -113,18 +127,22 @@ func (n *Network) fly(f *flight, v Verdict) {
 	switch {
 	case v.Err != nil:
 		n.stats.Filtered++
+		n.see(f, Verdict{Err: v.Err})
 		n.report(f, v.Err)
 		return
 	case v.Drop:
 		n.stats.Filtered++
+		n.see(f, Verdict{Drop: true})
 		n.release(f)
 		return
 	case n.cuts[cutKey(f.src.Addr(), n.destination(f))] || l.lose < n.cfg.Loss:
 		n.stats.Lost++
+		n.see(f, Verdict{Drop: true})
 		n.release(f)
 		return
 	}
-	if (v.Corrupt || l.corrupt < n.cfg.Corrupt) && len(f.data) > 0 {
+	corrupt := (v.Corrupt || l.corrupt < n.cfg.Corrupt) && len(f.data) > 0
+	if corrupt {
 		n.stats.Corrupted++
 		bit := l.bit % uint64(8*len(f.data))
 		f.data[bit/8] ^= 1 << (bit % 8)
@@ -146,6 +164,7 @@ func (n *Network) fly(f *flight, v Verdict) {
 		copies++
 	}
 	n.stats.Duplicated += uint64(copies)
+	n.see(f, Verdict{Delay: delay, Copies: copies, Corrupt: corrupt})
 	for range copies {
 		n.schedule(n.clone(f), delay)
 	}

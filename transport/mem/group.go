@@ -87,3 +87,18 @@ func (c *Conn) leaveAll() {
 		c.net.removeMembers(group, func(p place) bool { return p.conn == c })
 	}
 }
+
+// MulticastInterfaces returns the indices of the interfaces of the host that have an address of the
+// family of the group, or 0 alone if there is none.
+func (c *Conn) MulticastInterfaces(group netip.Addr) []int {
+	var indices []int
+	for _, i := range c.host.ifs {
+		if i.source(group).IsValid() {
+			indices = append(indices, i.Index)
+		}
+	}
+	if len(indices) == 0 {
+		return []int{0}
+	}
+	return indices
+}

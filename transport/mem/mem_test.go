@@ -700,3 +700,65 @@ func testReadersWakeEachOther(t *testing.T) {
 		require.Equal(t, "x<nil>", <-got)
 	}
 }
+
+// Who watches is told of each datagram in order, with all that becomes of it.
+func TestWatch(t *testing.T) { synctest.Test(t, testWatch) }
+func testWatch(t *testing.T) {
+	n, a, b := pair(t, mem.Config{})
+	var seen []string
+	n.Watch(func(p *mem.Packet, v mem.Verdict) {
+		seen = append(seen, fmt.Sprintf("%v %s %+v", p.Dst, p.Data, v))
+	})
+	others := 0
+	n.Watch(func(*mem.Packet, mem.Verdict) { others++ })
+	write := func(cfg mem.Config, to netip.AddrPort, data string) {
+		n.SetConfig(cfg)
+		send(t, a, to, data)
+	}
+	verdict := func(v mem.Verdict) mem.Config {
+		return mem.Config{Filter: func(p *mem.Packet) mem.Verdict { return v }}
+	}
+	write(mem.Config{}, b.LocalAddr(), "plain")
+	write(mem.Config{Loss: 1}, b.LocalAddr(), "loss")
+	write(mem.Config{Delay: time.Second, Duplicate: 1}, b.LocalAddr(), "twice")
+	write(mem.Config{Reorder: 1}, b.LocalAddr(), "late")
+	write(verdict(mem.Verdict{Drop: true, Delay: 1}), b.LocalAddr(), "drop")
+	write(verdict(mem.Verdict{Err: syscall.EHOSTUNREACH}), b.LocalAddr(), "error")
+	write(verdict(mem.Verdict{Copies: 2, Delay: 1}), b.LocalAddr(), "thrice")
+	write(mem.Config{Filter: func(p *mem.Packet) mem.Verdict {
+		p.Data = []byte("other")
+		return mem.Verdict{}
+	}}, b.LocalAddr(), "this")
+	n.Cut(a.LocalAddr().Addr(), b.LocalAddr().Addr())
+	write(mem.Config{}, b.LocalAddr(), "cut")
+	n.Heal()
+	group := netip.AddrPortFrom(netip.MustParseAddr("224.0.1.187"), b.LocalAddr().Port())
+	write(mem.Config{}, group, "nobody")
+	require.NoError(t, b.Join(group.Addr(), 0))
+	write(mem.Config{}, group, "member")
+	to := b.LocalAddr().String()
+	require.Equal(t, []string{
+		to + " plain {Drop:false Err:<nil> Delay:0s Copies:0 Corrupt:false}",
+		to + " loss {Drop:true Err:<nil> Delay:0s Copies:0 Corrupt:false}",
+		to + " twice {Drop:false Err:<nil> Delay:1s Copies:1 Corrupt:false}",
+		to + " late {Drop:false Err:<nil> Delay:10ms Copies:0 Corrupt:false}",
+		to + " drop {Drop:true Err:<nil> Delay:0s Copies:0 Corrupt:false}",
+		to + " error {Drop:false Err:no route to host Delay:0s Copies:0 Corrupt:false}",
+		to + " thrice {Drop:false Err:<nil> Delay:1ns Copies:2 Corrupt:false}",
+		to + " other {Drop:false Err:<nil> Delay:0s Copies:0 Corrupt:false}",
+		to + " cut {Drop:true Err:<nil> Delay:0s Copies:0 Corrupt:false}",
+		group.String() + " nobody {Drop:true Err:<nil> Delay:0s Copies:0 Corrupt:false}",
+		to + " member {Drop:false Err:<nil> Delay:0s Copies:0 Corrupt:false}",
+	}, seen)
+	ds := []transport.Datagram{{Data: make([]byte, 10)}}
+	_, err := b.ReadBatch(ds)
+	require.NoError(t, err)
+	require.Equal(t, "plain", string(ds[0].Data))
+
+	n.SetConfig(mem.Config{Corrupt: 1})
+	send(t, a, b.LocalAddr(), "x")
+	require.Regexp(t, "Corrupt:true}$", seen[len(seen)-1])
+	require.NotContains(t, seen[len(seen)-1], " x ", "as it arrives")
+	require.Len(t, seen, 12)
+	require.Equal(t, 12, others, "watchers do not replace each other")
+}

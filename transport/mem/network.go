@@ -97,8 +97,8 @@ type Stats struct {
 // Network is a network. All its methods, and those of its hosts and Conns, may be called
 // concurrently.
 type Network struct {
-	// filterMu makes calls of the Filter one at a time. It is the one lock held during
-	// a callback, which its documentation allows for, and is taken before mu.
+	// filterMu makes sending with a Filter, or while somebody watches, one at a time. It is the
+	// one lock held during a callback, which its documentation allows for, and is taken before mu.
 	filterMu sync.Mutex
 
 	// mu guards everything below, and all that belongs to the network's hosts and Conns
@@ -117,6 +117,14 @@ type Network struct {
 	natPort uint16                   // the last public port that was given out
 	air     air
 	free    []*flight
+	watch   []func(*Packet, Verdict)
+	seen    []sight // what they are about to be told
+}
+
+// sight is one call of a watch function.
+type sight struct {
+	Packet
+	Verdict
 }
 
 // address is an address on the network: link-local ones exist once per link. It has no zone.
@@ -168,6 +176,17 @@ func (n *Network) Stats() Stats {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.stats
+}
+
+// Watch has f told of each datagram that is sent from now on, in order, and what becomes of it by
+// the Filter, by chance and by Cut together: Drop if it vanishes, Err if it comes back, else Delay, Copies and
+// Corrupt. The packet has the bytes that arrive; they may be kept but not changed. Of a datagram
+// to a group, f is told of each copy, with the member as Dst, or once of a drop if there is no member. Calls
+// do not overlap each other or those of the Filter; f must not block, nor send on the same network.
+func (n *Network) Watch(f func(*Packet, Verdict)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.watch = append(n.watch[:len(n.watch):len(n.watch)], f) // senders read the old one
 }
 
 // Cut lets every datagram between two addresses vanish, in both directions, from now on

@@ -105,3 +105,24 @@ func TestErrorQueueIsEmptied(t *testing.T) {
 	_, found := c.readErrors(ds)
 	require.False(t, found, "the queue shares its memory with received datagrams")
 }
+
+// An entry of the error queue comes from the kernel, but what is in it comes from the network.
+func FuzzParseError(f *testing.F) {
+	f.Add(extended(syscall.IPPROTO_IP, syscall.IP_RECVERR, syscall.ECONNREFUSED, originICMP, 3, 3))
+	f.Add(append(extended(1, 2, 0, 0, 0, 0), extended(syscall.IPPROTO_IPV6, syscall.IPV6_RECVERR, syscall.EACCES, originICMP6, 1, 1)...))
+	f.Add(extended(syscall.IPPROTO_IP, syscall.IP_RECVERR, 0, originICMP, 3, 3)[:20])
+	f.Fuzz(func(t *testing.T, control []byte) {
+		errno, wanted := parseError(control)
+		if wanted && errno == 0 {
+			t.Fatalf("%x: an undelivered datagram without an error", control)
+		}
+		// Who it was is found in front of and behind other messages.
+		known := extended(syscall.IPPROTO_IP, syscall.IP_RECVERR, syscall.EHOSTUNREACH, originICMP, 3, 1)
+		if e, ok := parseError(append(known, control...)); !ok || e != syscall.EHOSTUNREACH {
+			t.Fatalf("%x hides the error before it: %v %v", control, e, ok)
+		}
+		if e, ok := parseError(append(extended(-1, -1, 7, 7, 7, 7), known...)); !ok || e != syscall.EHOSTUNREACH {
+			t.Fatalf("an unknown message hides the error behind it: %v %v", e, ok)
+		}
+	})
+}

@@ -142,3 +142,36 @@ func interfaces(ifIndex int) ([]net.Interface, error) {
 	}
 	return ifs, nil
 }
+
+// MulticastInterfaces returns the indices of the interfaces that a datagram to a group can be sent by:
+// those that are up, can multicast or are that of the host itself, and have an address of the
+// family of the group. If they cannot be told it returns 0 alone, which lets the system choose one.
+func (c *Conn) MulticastInterfaces(group netip.Addr) []int {
+	all, err := net.Interfaces()
+	if err != nil {
+		return []int{0}
+	}
+	var indices []int
+	for _, i := range all {
+		if i.Flags&net.FlagUp != 0 && i.Flags&(net.FlagMulticast|net.FlagLoopback) != 0 && hasFamily(&i, group) {
+			indices = append(indices, i.Index)
+		}
+	}
+	if len(indices) == 0 {
+		return []int{0}
+	}
+	return indices
+}
+
+func hasFamily(i *net.Interface, group netip.Addr) bool {
+	addrs, err := i.Addrs()
+	if err != nil {
+		return false
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Unmap().Is4() == group.Is4() {
+			return true
+		}
+	}
+	return false
+}
