@@ -52,7 +52,21 @@ func TestExponent(t *testing.T) {
 	require.Equal(t, uint8(0), aligned(48, 6))
 }
 
-// Proves 9175-3.3-02.
+// What may be performed again after a change (safe), and what after a loss (idempotent).
+//
+// Proves 8132-2-s07, 8132-3-s10.
+func TestMethods(t *testing.T) {
+	for method, want := range map[message.Code]struct{ safe, idempotent bool }{
+		message.GET: {true, true}, message.FETCH: {true, true},
+		message.PUT: {false, true}, message.DELETE: {false, true}, message.IPATCH: {false, true},
+		message.POST: {false, false}, message.PATCH: {false, false},
+	} {
+		require.Equal(t, want.safe, isSafe(method), "%v is safe", method)
+		require.Equal(t, want.idempotent, method.IsIdempotent(), "%v is idempotent", method)
+	}
+}
+
+// Proves 9175-3.3-02, 9175-3.3-s02.
 func TestOperation(t *testing.T) {
 	op := func(edit func(o *message.Options)) string {
 		var o message.Options

@@ -302,6 +302,10 @@ func (t *transfer) options(later bool) {
 		switch it.Number() {
 		case message.OptionBlock1, message.OptionBlock2:
 			continue
+		case message.OptionNoResponse:
+			if later || t.inBlocks {
+				continue // what has to go on needs the responses
+			}
 		case message.OptionObserve, message.OptionETag, message.OptionIfNoneMatch, message.OptionSize1, message.OptionSize2:
 			if later {
 				continue

@@ -91,7 +91,7 @@ func atoi(b []byte) (n int) {
 // What a client does with a server that follows the protocol, or its own mind.
 //
 // Proves 7959-2.3-01, 7959-2.3-02, 7959-2.4-04, 7959-2.4-05, 7959-2.4-08, 7959-2.10-01, 7959-4-01, 7959-4-02.
-// Proves 7959-2.4-s13, 7959-2.5-s17, 7959-4-s12.
+// Proves 7959-2.4-s13, 7959-2.5-s17, 7959-4-s12, 9175-3.2.1-s10.
 func TestClientSteps(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -192,6 +192,10 @@ func TestClientSteps(t *testing.T) {
 			{"PUT /a 1:0/1/16 +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/0/16 +4", "4.08"},
 			{"PUT /a 1:0/1/16 tag:2a +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/0/16 tag:2a +4", "2.04 1:1/0/16"},
 		}, code: "2.04"},
+		{name: "the server has lost it, with If-None-Match", cfg: blockwise.ClientConfig{BlockSize: 16}, req: step{request: "PUT /a if-none-match"}, send: 20, steps: []step{
+			{"PUT /a if-none-match 1:0/1/16 +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/0/16 +4", "4.08"},
+			{"PUT /a if-none-match 1:0/1/16 tag:2a +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/0/16 tag:2a +4", "2.01 1:1/0/16"},
+		}, code: "2.01"},
 		{name: "the server loses it each time", cfg: blockwise.ClientConfig{BlockSize: 16, MaxRestarts: -1}, req: step{request: "PUT /a"}, send: 20, steps: []step{
 			{"PUT /a 1:0/1/16 +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/0/16 +4", "4.08 1:1/0/16"},
 		}, err: blockwise.ErrIncomplete},
@@ -200,6 +204,9 @@ func TestClientSteps(t *testing.T) {
 		}, code: "4.08"},
 		{name: "too large, try blocks", req: step{request: "PUT /a"}, send: 100, steps: []step{
 			{"PUT /a +100", "4.13"}, {"PUT /a 1:0/1/64 +64", "2.31 1:0/1/64"}, {"PUT /a 1:1/0/64 +36", "2.04 1:1/0/64"},
+		}, code: "2.04"},
+		{name: "too large with a proposal, try blocks", cfg: blockwise.ClientConfig{Early: true}, req: step{request: "PUT /a"}, send: 100, steps: []step{
+			{"PUT /a 2:0/0/1024 +100", "4.13"}, {"PUT /a 1:0/1/64 +64", "2.31 1:0/1/64"}, {"PUT /a 2:0/0/1024 1:1/0/64 +36", "2.04 1:1/0/64"},
 		}, code: "2.04"},
 		{name: "too large, try these blocks", req: step{request: "PUT /a"}, send: 100, steps: []step{
 			{"PUT /a +100", "4.13 1:0/1/32"}, {"PUT /a 1:0/1/32 +32", "4.13 1:0/1/16"}, {"PUT /a 1:0/1/16 +16", "4.13 1:0/1/16"},
@@ -222,6 +229,9 @@ func TestClientSteps(t *testing.T) {
 		}, err: blockwise.ErrBadResponse},
 		{name: "another block acknowledged", cfg: blockwise.ClientConfig{BlockSize: 16}, req: step{request: "PUT /a"}, send: 20, steps: []step{
 			{"PUT /a 1:0/1/16 +16", "2.31 1:1/1/16"},
+		}, err: blockwise.ErrBadResponse},
+		{name: "an earlier block acknowledged", cfg: blockwise.ClientConfig{BlockSize: 16}, req: step{request: "PUT /a"}, send: 40, steps: []step{
+			{"PUT /a 1:0/1/16 +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/1/16 +16", "2.31 1:0/1/16"},
 		}, err: blockwise.ErrBadResponse},
 		{name: "upload is lost", cfg: blockwise.ClientConfig{BlockSize: 16}, req: step{request: "PUT /a"}, send: 20, steps: []step{
 			{"PUT /a 1:0/1/16 +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/0/16 +4", "lost"},
@@ -506,7 +516,7 @@ func (g *gate) RoundTrip(ctx context.Context, req *exchange.Request, resp *excha
 // Transfers of one client to one resource at the same time do not mix: all but the first
 // have a tag, and none of them twice.
 //
-// Proves 9175-3.4-01, 9175-3.4-s02, 9175-3.4-s04, 9175-3.4-s07.
+// Proves 9175-3.4-01, 9175-3.4-s02, 9175-3.4-s04, 9175-3.4-s07, 9175-3.5.1-02.
 func TestParallelTransfers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := exchange.HandlerFunc(func(w *exchange.Response, r *exchange.Request) error {

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"time"
 	"unicode/utf8"
 
 	"github.com/coapkit/coap/exchange"
+	"github.com/coapkit/coap/internal/entropy"
 	"github.com/coapkit/coap/message"
 )
 
@@ -319,7 +319,7 @@ func (s *Server) open(w *exchange.Response, body io.Reader, isRandom bool) (sour
 	}
 	if _, ok := w.Options.ETag(); !ok {
 		var tag [message.MaxETagLength]byte
-		binary.BigEndian.PutUint64(tag[:], rand.Uint64())
+		binary.BigEndian.PutUint64(tag[:], entropy.Uint64())
 		w.Options.SetETag(tag[:])
 	}
 	return newStream(body, 0, -1), nil

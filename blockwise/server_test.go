@@ -25,6 +25,7 @@ func TestVectors(t *testing.T) {
 	x16 := strings.Repeat("78", 16)
 	for _, v := range []struct{ name, digits, want string }{
 		{"P33 SZX 7", "40030001b161d1030fff" + x16, "4.00"},
+		{"SZX 7 in the last block", "40030001b161d10307ff" + x16, "4.00"},
 		{"P34 Block1 of 4 bytes", "40030001b161d40300000008ff" + x16, "4.02"},
 		{"P35 leading zeros", "40030001b161d303000008ff" + x16, "2.31 1:0/1/16"},
 		{"P36 starts at block 1", "40030001b161d10318ff" + x16, "4.08 1:1/1/16"},
@@ -102,8 +103,8 @@ func (x step) make() *exchange.Request {
 	return r
 }
 
-// Proves 7959-2.3-07, 7959-2.5-02, 7959-2.3-s15, 7959-2.5-s16, 7959-2.5-s22, 7959-4-s13, 7959-4-s21.
-// Proves 9175-3.3-02, 9175-3.4-02.
+// Proves 7959-2.2-s27, 7959-2.3-07, 7959-2.5-02, 7959-2.3-s15, 7959-2.5-s16, 7959-2.5-s22, 7959-4-s13, 7959-4-s21.
+// Proves 9175-3.3-02, 9175-3.3-s03, 9175-3.3-s08, 9175-3.4-02.
 func TestUploadSteps(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -128,6 +129,12 @@ func TestUploadSteps(t *testing.T) {
 			{"PUT /a 1:2/0/64", "2.04 1:2/0/64"},
 			{"PUT /a 1:2/0/64", "4.08 1:2/0/64"},
 		}, 1, 133},
+		{"another block in place of one that came", []step{
+			{"PUT /a 1:0/1/16", "2.31 1:0/1/16"},
+			{"PUT /a 1:1/1/16", "2.31 1:1/1/16"},
+			{"PUT /a 1:1/1/16 pay=0123456789abcdef", "4.08 1:1/1/16"},
+			{"PUT /a 1:2/0/16", "4.08 1:2/0/16"},
+		}, 0, 0},
 		{"start again", []step{
 			{"PUT /a 1:0/1/64", "2.31 1:0/1/64"},
 			{"PUT /a 1:1/1/64", "2.31 1:1/1/64"},
@@ -143,6 +150,10 @@ func TestUploadSteps(t *testing.T) {
 			{"PUT /a 1:11/0/32", "2.04 1:11/0/32"},
 		}, 1, 357},
 		{"one block that is all", []step{{"PUT /a 1:0/0/64", "2.04 1:0/0/64"}}, 1, 5},
+		{"without the option, it is all", []step{
+			{"PUT /a 1:0/1/64", "2.31 1:0/1/64"},
+			{"PUT /a", "2.04"},
+		}, 1, 0},
 		{"other content format", []step{
 			{"PUT /a format=x 1:0/1/64", "2.31 1:0/1/64"},
 			{"PUT /a format=xx 1:1/0/64", "4.08 1:1/0/64"},
@@ -157,10 +168,13 @@ func TestUploadSteps(t *testing.T) {
 			{"PUT /a 1:1/0/64", "2.04 1:1/0/64"},
 			{"PUT /a tag=1 1:2/0/64", "2.04 1:2/0/64"},
 		}, 2, 133},
-		{"other method, other path", []step{
+		{"other method, other path, with the same Request-Tag or without", []step{
 			{"PUT /a 1:0/1/64", "2.31 1:0/1/64"},
 			{"POST /a 1:1/0/64", "4.08 1:1/0/64"},
 			{"PUT /b 1:1/0/64", "4.08 1:1/0/64"},
+			{"PUT /a tag=1 1:0/1/64", "2.31 1:0/1/64"},
+			{"POST /a tag=1 1:1/0/64", "4.08 1:1/0/64"},
+			{"PUT /b tag=1 1:1/0/64", "4.08 1:1/0/64"},
 		}, 0, 0},
 		{"options of the first block only", []step{
 			{"PUT /a if-none-match size1=x 1:0/1/64", "2.31 1:0/1/64"},
@@ -207,7 +221,20 @@ func TestUploadSteps(t *testing.T) {
 	}
 }
 
-// Proves 7959-2.2-01, 7959-2.3-04, 7959-2.4-03, 7959-4-s10.
+// An upload that is started again leaves nothing of the first one behind.
+func TestUploadReplaced(t *testing.T) {
+	s := blockwise.NewServer(&site{}, blockwise.ServerConfig{})
+	begin := func() blockwise.Stats {
+		got, _ := send(s, peerAt(1), step{request: "PUT /a 1:0/1/64"}.make())
+		require.Equal(t, "2.31 1:0/1/64", got)
+		return s.Stats()
+	}
+	want := begin()
+	want.Replaced = 1
+	require.Equal(t, want, begin())
+}
+
+// Proves 7959-2.2-01, 7959-2.2-s27, 7959-2.2-s28, 7959-2.3-04, 7959-2.4-03, 7959-4-s10.
 func TestDownloadSteps(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -218,6 +245,9 @@ func TestDownloadSteps(t *testing.T) {
 		{"fits", 1024, []step{{"GET /a", "2.05 +1024"}, {"GET /a 2:0/0/1024", "2.05 2:0/0/1024 +1024"}}, 2},
 		{"one byte more", 1025, []step{{"GET /a", "2.05 2:0/1/1024 +1024"}, {"GET /a 2:1/0/1024", "2.05 2:1/0/1024 +1"}}, 1},
 		{"exact multiple", 128, []step{{"GET /a 2:0/0/64", "2.05 2:0/1/64 +64"}, {"GET /a 2:1/0/64", "2.05 2:1/0/64 +64"}}, 1},
+		{"no size, and an explicit 0", 1025, []step{
+			{"GET /a", "2.05 2:0/1/1024 +1024"}, {"GET /a 2:0/0/16", "2.05 2:0/1/16 size2:1025 +16"},
+		}, 2},
 		{"empty", 0, []step{{"GET /a", "2.05"}, {"GET /a 2:0/0/64", "2.05"}}, 2},
 		{"behind the end", 128, []step{{"GET /a 2:2/0/64", "4.00"}, {"GET /a 2:1048575/0/1024", "4.00"}}, 2},
 		{"random access, without anything before", 100, []step{
@@ -365,6 +395,24 @@ func TestSnapshotIsShared(t *testing.T) {
 	}
 	require.Equal(t, peers, h.runs)
 	require.Zero(t, s.Stats().Bytes)
+}
+
+// What a handler gives to two peers under one entity-tag is shared only if it is the same.
+func TestSnapshotOfEqualTags(t *testing.T) {
+	h := &site{answer: func(w *exchange.Response, r *exchange.Request) error {
+		body := bodyOf(1100)
+		body[1099] = byte(r.Peer().Addr.Port())
+		w.Code, w.Payload = message.Content, body
+		return w.Options.SetETag([]byte("tag"))
+	}}
+	s := blockwise.NewServer(h, blockwise.ServerConfig{})
+	for i := range 2 {
+		send(s, peerAt(i), step{request: "GET /a"}.make())
+	}
+	for i := range 2 {
+		_, m := send(s, peerAt(i), step{request: "GET /a 2:1/0/1024"}.make())
+		require.Equal(t, byte(peerAt(i).Addr.Port()), m.Payload[1099-1024])
+	}
 }
 
 // A peer gets blocks only of what the handler has given to this very peer.

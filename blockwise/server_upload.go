@@ -148,6 +148,7 @@ func (s *Server) complete(w *exchange.Response, r *exchange.Request, a asked, u 
 	if !a.has2 {
 		a.block2, a.has2 = u.block2, u.has2
 	}
+	inner.Gathered()
 	return s.deliver(w, &inner, a, s.next.ServeCoAP(w, &inner))
 }
 

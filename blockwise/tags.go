@@ -3,13 +3,13 @@ package blockwise
 import (
 	"encoding/binary"
 	"hash/maphash"
-	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/coapkit/coap/exchange"
+	"github.com/coapkit/coap/internal/entropy"
 )
 
 // tags tells apart operations that a server would mix up, by a Request-Tag (RFC 9175 section
@@ -38,7 +38,7 @@ func (t *tags) fresh() []byte {
 func (t *tags) freshLocked() []byte {
 	if t.next == 0 {
 		// A client that was started again on the same port should not begin with the same.
-		t.next = uint64(rand.Uint32N(1 << 15))
+		t.next = uint64(entropy.N(1 << 15))
 	}
 	t.next++
 	b := binary.BigEndian.AppendUint64(nil, t.next)

@@ -123,8 +123,14 @@ func (c *Client) Close() error {
 // target identifies the resource and representation that req asks for: where it goes, and the
 // cache key (RFC 7641 section 3.1).
 func target(req *exchange.Request) (string, error) {
-	options := req.Options.Clone()
-	options.Remove(message.OptionObserve)
+	var options message.Options
+	it := req.Options.Iter()
+	for it.Next() {
+		n := it.Number()
+		if n != message.OptionObserve && (n.Unsafe() || !n.NoCacheKey()) {
+			options.Add(n, it.Value())
+		}
+	}
 	encoded, err := options.Encoded()
 	if err != nil {
 		return "", err

@@ -93,6 +93,14 @@ func (st *stream) asked(n int, why string) *exchange.Request {
 	return st.requests[n-1]
 }
 
+// count returns how many requests were sent in st so far.
+func (st *stream) count() int {
+	synctest.Wait()
+	st.script.mu.Lock()
+	defer st.script.mu.Unlock()
+	return len(st.requests)
+}
+
 // notify delivers a notification; seq below 0 leaves the Observe option out.
 func (st *stream) notify(seq int, payload string, edit ...func(*exchange.Response)) {
 	var r exchange.Response

@@ -4,9 +4,11 @@
 //
 //	order.go         which notification is the freshest      sections 3.4 and 4.4
 //	server.go        registering and removing observers      sections 2 and 4.1
+//	attempt.go       one request that may register           section 4.1
 //	registry.go      the list of observers and its limits    section 4.1, 7
 //	notify.go        rendering and sending a notification    sections 4.2, 4.3 and 4.5
 //	pacing.go        when a notification may be sent         section 4.5.1
+//	supersede.go     newer states while one is on its way    section 4.5.2
 //	stats.go         how many observers, and their fate
 //	client.go        one registration for all who ask        section 3.1
 //	observation.go   what a caller sees of it                sections 3.2 and 3.6
@@ -16,14 +18,12 @@
 // notifications as well. A client gets an [Observation], which says with each value and in between
 // whether what it has told is still true.
 //
-// Three choices where the RFC leaves room. Notifications are confirmable unless
+// Two choices where the RFC leaves room. Notifications are confirmable unless
 // ServerConfig.ConfirmEvery says otherwise: that keeps to the pace of the network without a guess,
-// and loses nothing. Sequence numbers come from a clock, so that they go on where they were when
-// a server is restarted. And a notification that waits for its acknowledgement is not replaced
-// by a newer one (section 4.5.2, which is optional): the newer one follows when the first has been
-// acknowledged.
+// and loses nothing. And sequence numbers come from a clock, so that they go on where they were when
+// a server is restarted.
 //
 // Block-wise transfer goes inside of a Server, which registers what the first block of a response
-// answers and sends first blocks as notifications (RFC 7959 section 2.6), and beside a Client, by
-// ClientConfig.Complete.
+// answers and sends first blocks as notifications (RFC 7959 section 2.6), and FETCH requests of several
+// blocks that are gathered; and beside a Client, by ClientConfig.Complete.
 package observe

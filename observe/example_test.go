@@ -59,8 +59,12 @@ func (l *link) Next(ctx context.Context, resp *exchange.Response) error {
 	}
 }
 
-func (l *link) Forget()      {}
 func (l *link) Close() error { return nil }
+
+// What is acknowledged at once is never superseded.
+func (l *link) Forget()                            {}
+func (l *link) Supersede(func())                   {}
+func (l *link) Replace(w *exchange.Response) error { return l.send(w) }
 
 // A lamp that can be observed: the handler renders requests and notifications alike, and whoever
 // changes the lamp says so.

@@ -23,7 +23,7 @@ func (s *Server) Notify(path string) {
 	if res == nil {
 		return
 	}
-	for _, g := range res.groups {
+	for _, g := range res.inTurn {
 		for _, o := range g.observers {
 			s.touch(o)
 		}
@@ -40,7 +40,7 @@ func (s *Server) Forget(path string) {
 		return
 	}
 	var all []*observer
-	for _, g := range res.groups {
+	for _, g := range res.inTurn {
 		all = append(all, g.observers...)
 	}
 	for _, o := range all {
@@ -128,6 +128,11 @@ func (s *Server) ship(sh shipment, w *exchange.Response) {
 	s.mu.Lock()
 	if o.removed || sh.seq <= o.sent {
 		// Gone, or another request of it was answered with a newer state meanwhile.
+		if o.replacing == isReplacing && o.pushed != nil {
+			s.after = append(s.after, o.pushed.Forget)
+			o.pushed = nil
+		}
+		o.replacing = notReplacing
 		s.land(o)
 		s.unlock()
 		return
@@ -135,20 +140,36 @@ func (s *Server) ship(sh shipment, w *exchange.Response) {
 	why := s.address(o, sh, &v)
 	final := !v.Code.IsSuccess()
 	now := time.Now()
-	con := final || o.force || o.nons >= o.every-1 || now.Sub(o.confirmedAt) >= s.cfg.ConfirmWithin
+	replace := o.replacing == isReplacing && o.pushed != nil
+	con := replace || final || o.force || o.nons >= o.every-1 || now.Sub(o.confirmedAt) >= s.cfg.ConfirmWithin
 	previous, flight := o.pushed, o.flight
-	o.pushed, o.sent = nil, sh.seq
+	o.sent = sh.seq
+	if !replace {
+		o.replacing = notReplacing
+	}
+	if !replace || final {
+		o.pushed = nil
+	}
 	if final {
 		s.remove(o, why) // keeps its place until the error has arrived
 	} else {
 		s.launched(o, con, now)
 	}
 	s.unlock()
+	if replace {
+		s.replace(o, sh, previous, &v, final)
+		return
+	}
 	if previous != nil {
 		// Only the newest notification is waited for to be rejected.
 		previous.Forget()
 	}
-	p, err := sh.req.Pusher().Push(sh.req.Peer(), sh.req.Token(), &v, con, func(err error) { s.done(o, flight, con, err) })
+	s.push(o, sh, &v, con, final, flight)
+}
+
+// push sends v, which is addressed to o. final says that it ends the observation.
+func (s *Server) push(o *observer, sh shipment, v *exchange.Response, con, final bool, flight uint64) {
+	p, err := sh.req.Pusher().Push(sh.req.Peer(), sh.req.Token(), v, con, func(err error) { s.done(o, flight, con, err) })
 	s.mu.Lock()
 	defer s.unlock()
 	if err != nil {
@@ -168,7 +189,10 @@ func (s *Server) ship(sh shipment, w *exchange.Response) {
 		s.land(o)
 		return
 	}
-	o.pushed = p
+	o.pushed, o.confirmable = p, con
+	if o.dirty && con {
+		s.supersede(o)
+	}
 }
 
 // address makes v the notification for one observer: with its sequence number, or an error and
@@ -217,7 +241,11 @@ func (s *Server) done(o *observer, flight uint64, con bool, err error) {
 	case con || errors.Is(err, exchange.ErrReset):
 		s.remove(o, endOf(err)) // (section 4.5)
 	}
-	if o.flight == flight {
+	switch {
+	case o.flight != flight:
+	case o.replacing != notReplacing:
+		o.replacing = replacingOver // who replaces it goes on with its place
+	default:
 		s.land(o)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/coapkit/coap/message"
 )
 
-// Proves 7641-4.2-02, 7641-4.2-03, 7641-4.2-04, 7641-4.2-05, 7641-3.2-s09.
+// Proves 7641-4.2-03, 7641-4.2-04, 7641-4.2-05, 7641-4.2-06, 7641-3.2-s09.
 func TestErrorNotification(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(w *exchange.Response, r *exchange.Request) error
@@ -53,7 +53,7 @@ func TestErrorNotification(t *testing.T) {
 	}
 }
 
-// Proves 7641-4.3.2-01, 7641-3.2-s07.
+// Proves 7641-4.2-02, 7641-4.3.2-01, 7641-3.2-s07.
 func TestValidNotification(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, ServerConfig{})
@@ -74,7 +74,7 @@ func TestValidNotification(t *testing.T) {
 
 // A NON has its place for 3 seconds, and a confirmable notification comes after a while.
 //
-// Proves 7641-4.5.1-02, 7641-4.5.1-03, 7641-7-01.
+// Proves 7641-7-01.
 func TestNonConfirmable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, ServerConfig{ConfirmEvery: 5})

@@ -23,6 +23,8 @@ func TestFresher(t *testing.T) {
 		"half the range back":       {seqHalf, 0, 0, false},
 		"more than half back":       {seqHalf + 1, 0, 0, true},
 		"rollover":                  {seqMask, 0, 0, true},
+		"of 24 bits":                {1<<24 - 1, 0, 0, true},
+		"half of 24 bits":           {0, 1<<23 - 1, 0, true},
 		"before the rollover":       {0, seqMask, 0, false},
 		"128 seconds later":         {2, 1, 128 * time.Second, false},
 		"more than 128 seconds":     {2, 1, 128*time.Second + 1, true},

@@ -1,11 +1,17 @@
 package observe
 
-import "time"
+import (
+	"net/netip"
+	"time"
+
+	"github.com/coapkit/coap/internal/entropy"
+)
 
 // When a notification may be sent (RFC 7641 section 4.5.1): each client has ServerConfig.Outstanding
 // places. A confirmable notification has one until it is acknowledged, rejected or given up, another
 // until ServerConfig.NonInterval has passed. An observer that finds no place waits in
 // line with the other observers of its client, and is told of the newest state when it gets one.
+// What goes to clients that have registered by a group waits for a leisure before that.
 // All functions here are called with Server.mu held.
 
 // touch makes o be told of the present state.
@@ -19,13 +25,39 @@ func (s *Server) touch(o *observer) {
 	}
 	o.dirty = true
 	// Before the first response there is nothing that a notification would follow.
-	if o.live && !o.inFlight {
+	switch {
+	case o.live && !o.inFlight:
 		s.schedule(o)
+	case o.inFlight && o.pushed != nil && o.confirmable && o.replacing == notReplacing:
+		s.supersede(o)
 	}
 }
 
-// schedule hands o to the workers, or puts it in line.
+// schedule puts o in line, after its leisure if it has one.
 func (s *Server) schedule(o *observer) {
+	g := o.req.Group()
+	switch {
+	case !g.IsValid() || s.cfg.Leisure <= 0:
+		s.line(o)
+	case o.leisureAt.IsZero() && !o.waiting:
+		o.leisureAt = s.nextLeisure(g).Add(entropy.N(s.cfg.Leisure))
+		s.arm(o)
+	}
+}
+
+// nextLeisure starts a leisure for responses to a group, now or when the last one is over, and returns its
+// start.
+func (s *Server) nextLeisure(group netip.Addr) time.Time {
+	start := time.Now()
+	if end := s.leisures[group]; end.After(start) {
+		start = end
+	}
+	s.leisures[group] = start.Add(s.cfg.Leisure)
+	return start
+}
+
+// line hands o to the workers, or puts it in line.
+func (s *Server) line(o *observer) {
 	if p := o.from; !o.waiting {
 		o.waiting = true
 		p.waiting = append(p.waiting, o)
@@ -91,7 +123,7 @@ func (s *Server) arm(o *observer) {
 	if o.dirty || o.inFlight {
 		at = time.Time{} // a notification will follow, and sees how long ago that is
 	}
-	for _, t := range [...]time.Time{o.landsAt, o.retryAt, o.settleAt} {
+	for _, t := range [...]time.Time{o.leisureAt, o.landsAt, o.retryAt, o.settleAt} {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t
 		}
@@ -143,6 +175,9 @@ func (s *Server) expired(o *observer, now time.Time) {
 	}
 	if past(&o.landsAt) {
 		s.land(o)
+	}
+	if past(&o.leisureAt) && o.dirty && !o.inFlight {
+		s.line(o)
 	}
 	if past(&o.retryAt) && o.dirty && !o.inFlight {
 		s.schedule(o)

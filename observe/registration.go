@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/coapkit/coap/exchange"
+	"github.com/coapkit/coap/internal/entropy"
 	"github.com/coapkit/coap/message"
 )
 
@@ -170,15 +170,20 @@ func (r *registration) failed(err error) error {
 // backoff is the pause after the failures so far.
 func (r *registration) backoff(err error) time.Duration {
 	cfg := &r.client.cfg
-	d := min(2*cfg.Jitter, cfg.MaxBackoff)
-	for n := 1; n < r.failures && d < cfg.MaxBackoff; n++ {
-		d = min(2*d, cfg.MaxBackoff)
-	}
-	d = d/2 + rand.N(d/2+1)
+	d := cfg.backoff(r.failures)
 	if wait, ok := errors.AsType[retryAfter](err); ok {
 		d = max(d, min(wait.after, cfg.MaxBackoff)) // (RFC 7252 section 5.9.3.4)
 	}
 	return d
+}
+
+// backoff is the pause after n attempts that have failed.
+func (c *ClientConfig) backoff(n int) time.Duration {
+	d := min(2*c.Jitter, c.MaxBackoff)
+	for ; n > 1 && d < c.MaxBackoff; n-- {
+		d = min(2*d, c.MaxBackoff)
+	}
+	return d/2 + entropy.N(d/2+1)
 }
 
 // retryAfter is an error response that says when to try again.
@@ -223,7 +228,7 @@ func (r *registration) renew() error {
 	switch {
 	case errors.Is(err, exchange.ErrBusy):
 		// There is no room, or an earlier renewal is still on its way.
-		r.expires = time.Now().Add(r.jitter())
+		r.expires = time.Now().Add(r.client.cfg.jitter())
 		return nil
 	case err == io.EOF || errors.Is(err, exchange.ErrClosed):
 		return errReopen // the exchange has just ended
@@ -285,15 +290,12 @@ func (r *registration) overdue() error {
 		return r.renew()
 	}
 	r.tell(Notification{State: Stale})
-	r.late, r.expires = true, time.Now().Add(r.jitter())
+	r.late, r.expires = true, time.Now().Add(r.client.cfg.jitter())
 	return nil
 }
 
 // jitter is the random time after Max-Age that keeps clients from colliding.
-func (r *registration) jitter() time.Duration {
-	j := r.client.cfg.Jitter
-	return j + rand.N(2*j+1)
-}
+func (c *ClientConfig) jitter() time.Duration { return c.Jitter + entropy.N(2*c.Jitter+1) }
 
 // outlast waits until the last value is outdated and it is time to ask again.
 func (r *registration) outlast() error {
@@ -301,7 +303,7 @@ func (r *registration) outlast() error {
 		return err
 	}
 	r.tell(Notification{State: Stale})
-	if err := r.pause(r.jitter()); err != nil {
+	if err := r.pause(r.client.cfg.jitter()); err != nil {
 		return err
 	}
 	return errReopen
@@ -355,7 +357,10 @@ func (r *registration) complete(resp *exchange.Response) (*exchange.Response, er
 		// Not the first block, so not what a notification has to be (RFC 7959 section 2.6).
 		return resp, errNotFirst
 	case ok && more && complete != nil:
-		return resp, complete(r.needed, r.req, resp)
+		if err := complete(r.needed, r.req, resp); err != nil {
+			return resp, err
+		}
+		return resp, resp.Err() // one of the blocks may have been refused
 	}
 	return resp, nil
 }

@@ -30,10 +30,24 @@ type key struct {
 func keyOf(r *exchange.Request) key {
 	p := r.Peer()
 	k := peerKey{remote: p.Addr, local: p.Local}
-	if p.Session != nil {
+	switch {
+	case p.Session != nil:
 		k = peerKey{session: p.Session}
+	case r.IsMulticast():
+		k.local = netip.AddrPort{} // whatever the system would answer from
 	}
 	return key{peer: k, token: string(r.Token())}
+}
+
+// find returns the entry for the sender of r, if any. A client that has registered by a group goes on
+// with it by unicast under the same token.
+func (s *Server) find(r *exchange.Request) *observer {
+	k := keyOf(r)
+	if o := s.observers[k]; o != nil {
+		return o
+	}
+	k.peer.local = netip.AddrPort{}
+	return s.observers[k]
 }
 
 // client is a peer with observers, or with a notification on its way.
@@ -48,12 +62,14 @@ type client struct {
 type resource struct {
 	path   string
 	groups map[string]*group
+	inTurn []*group // the same, in an order that does not change from run to run
 }
 
 // group are the observers that get the same bytes, but for token and sequence number.
 type group struct {
 	in        *resource
 	key       string
+	place     int // in resource.inTurn
 	observers []*observer
 	ready     []*observer // that may be notified now: each has a place of its client
 	queued    bool        // is in Server.queue
@@ -72,14 +88,16 @@ type observer struct {
 	live     bool // a request of it was answered with success
 	removed  bool
 
-	dirty    bool // has to be told of a change
-	waiting  bool // is in client.waiting
-	inFlight bool // a notification is on its way, or about to be
-	flight   uint64
-	pushed   exchange.Pushed // the last notification
-	force    bool            // the next one is confirmable
-	nons     int             // since the last confirmable one
-	every    int             // one of how many is confirmable
+	dirty       bool // has to be told of a change
+	waiting     bool // is in client.waiting
+	inFlight    bool // a notification is on its way, or about to be
+	flight      uint64
+	pushed      exchange.Pushed // the last notification
+	confirmable bool            // it is
+	replacing   replacing       // whether another one is to take its place
+	force       bool            // the next one is confirmable
+	nons        int             // since the last confirmable one
+	every       int             // one of how many is confirmable
 
 	seq  uint64 // the last sequence number that was given out
 	sent uint64 // and that was sent
@@ -87,6 +105,7 @@ type observer struct {
 	format    message.ContentFormat
 	hasFormat bool
 
+	leisureAt   time.Time // when the notification that the leisure holds back may go
 	landsAt     time.Time // when a NON no longer counts; zero: none is on its way
 	retryAt     time.Time // when to try again; zero: nothing to
 	settleAt    time.Time
@@ -101,11 +120,11 @@ type observer struct {
 func (s *Server) enter(r *exchange.Request, now time.Time) *observer {
 	s.mu.Lock()
 	defer s.unlock()
-	k := keyOf(r)
-	if o := s.observers[k]; o != nil {
+	if o := s.find(r); o != nil {
 		o.handling++
 		return o
 	}
+	k := keyOf(r)
 	p := s.peers[k.peer]
 	if s.closed || len(s.observers) >= s.cfg.MaxObservers || p != nil && p.observers >= s.cfg.MaxPerPeer {
 		s.stats.Refused++
@@ -180,6 +199,9 @@ func (s *Server) update(o *observer, r *exchange.Request, w *exchange.Response) 
 		s.join(o, path, share)
 	}
 	o.req = r
+	if g := r.Group(); g.IsValid() && s.cfg.Leisure > 0 {
+		s.nextLeisure(g) // that of the response
+	}
 	o.format, o.hasFormat = w.Options.ContentFormat()
 	o.confirmedAt = time.Now()
 }
@@ -194,7 +216,8 @@ func (s *Server) join(o *observer, path, share string) {
 	g := res.groups[share]
 	if g == nil {
 		g = &group{in: res, key: share}
-		res.groups[share] = g
+		g.place = len(res.inTurn)
+		res.groups[share], res.inTurn = g, append(res.inTurn, g)
 	}
 	o.group, o.at = g, len(g.observers)
 	g.observers = append(g.observers, o)
@@ -211,7 +234,12 @@ func (s *Server) leave(o *observer) {
 	if last > 0 {
 		return
 	}
-	if delete(g.in.groups, g.key); len(g.in.groups) == 0 && s.resources[g.in.path] == g.in {
+	delete(g.in.groups, g.key)
+	end := len(g.in.inTurn) - 1
+	g.in.inTurn[g.place] = g.in.inTurn[end]
+	g.in.inTurn[g.place].place = g.place
+	g.in.inTurn[end] = nil
+	if g.in.inTurn = g.in.inTurn[:end]; len(g.in.groups) == 0 && s.resources[g.in.path] == g.in {
 		delete(s.resources, g.in.path)
 	}
 }
@@ -235,7 +263,7 @@ func (s *Server) shareKey(o *observer, r *exchange.Request) string {
 func (s *Server) deregister(r *exchange.Request) {
 	s.mu.Lock()
 	defer s.unlock()
-	if o := s.observers[keyOf(r)]; o != nil {
+	if o := s.find(r); o != nil {
 		s.remove(o, EndDeregistered)
 	}
 }

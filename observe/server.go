@@ -3,11 +3,12 @@ package observe
 import (
 	"errors"
 	"log/slog"
-	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/coapkit/coap/exchange"
+	"github.com/coapkit/coap/internal/entropy"
 	"github.com/coapkit/coap/message"
 )
 
@@ -52,6 +53,11 @@ type ServerConfig struct {
 	// Outstanding is how many notifications may be on their way to one client, 0 means
 	// NSTART, 1 (RFC 7641 section 4.5.1).
 	Outstanding int
+	// Leisure is the time over which notifications to observers that have registered by
+	// a request to a group are spread, 0 means 5 seconds, DEFAULT_LEISURE; a negative one, none.
+	// Such notifications leave one after the other, each at random within a leisure of its own
+	// (RFC 7252 section 8.2, draft-ietf-core-groupcomm-bis section 3.7).
+	Leisure time.Duration
 	// Workers is how many goroutines render and send notifications, 0 means 4. They
 	// run only while there is something to do.
 	Workers int
@@ -69,6 +75,9 @@ func (c ServerConfig) withDefaults() ServerConfig {
 	c.Settle = orDefault(c.Settle, 10*time.Second)
 	c.NonInterval = orDefault(c.NonInterval, 3*time.Second)
 	c.Outstanding = orDefault(c.Outstanding, 1)
+	if c.Leisure == 0 {
+		c.Leisure = 5 * time.Second
+	}
 	c.Workers = orDefault(c.Workers, 4)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -97,8 +106,9 @@ type Server struct {
 	observers map[key]*observer
 	peers     map[peerKey]*client
 	resources map[string]*resource
-	queue     []*group // those with observers that may be notified
-	running   int      // workers
+	leisures  map[netip.Addr]time.Time // when the last leisure for a group ends
+	queue     []*group                 // those with observers that may be notified
+	running   int                      // workers
 	timers    heap
 	timer     *time.Timer
 	timerAt   time.Time
@@ -112,6 +122,7 @@ func NewServer(next exchange.Handler, cfg ServerConfig) *Server {
 	s := &Server{
 		next: next, cfg: cfg.withDefaults(), time: newClock(time.Now()),
 		observers: make(map[key]*observer), peers: make(map[peerKey]*client), resources: make(map[string]*resource),
+		leisures: make(map[netip.Addr]time.Time),
 	}
 	s.timer = time.AfterFunc(time.Hour, s.tick)
 	s.timer.Stop()
@@ -165,63 +176,35 @@ func (s *Server) unlock() {
 // ServeCoAP answers r by the handler that s is around, and registers or removes its sender.
 func (s *Server) ServeCoAP(w *exchange.Response, r *exchange.Request) error {
 	action, ok := r.Options.Uint(message.OptionObserve)
+	if isLastBlock(r) && (s.cfg.Observable == nil || s.cfg.Observable(r)) {
+		return s.serveGathered(w, r)
+	}
 	if !ok || r.Code != message.GET && r.Code != message.FETCH || s.cfg.Observable != nil && !s.cfg.Observable(r) {
 		return s.next.ServeCoAP(w, r)
 	}
-	var o *observer
-	now := time.Now()
+	var a attempt
 	switch {
 	case action == deregister:
 		s.deregister(r)
 	case action == register && observable(r):
-		o = s.enter(r, now)
+		a.begin(s, r)
 	}
-	if o == nil {
+	if b, _ := r.Options.Uint(message.OptionBlock1); b&8 == 0 { // else the last block says to gather it all
 		r.Options.Remove(message.OptionObserve)
-		err := s.next.ServeCoAP(w, r)
-		w.Options.Remove(message.OptionObserve) // (RFC 7641 section 4.1)
-		return err
 	}
-	return s.serveObserver(o, w, r)
+	return a.serve(s, w, r)
 }
 
 // observable reports whether there is something to register: whom to notify, and a whole
 // resource. The blocks of a body that follow the first are no registrations
-// (RFC 7959 section 2.6), and a request of which only the last block is at hand cannot
-// be answered again.
+// (RFC 7959 section 2.6); for those of a request see serveGathered.
 func observable(r *exchange.Request) bool {
 	for _, n := range [...]message.OptionNumber{message.OptionBlock1, message.OptionBlock2} {
 		if v, ok := r.Options.Uint(n); ok && (v>>4 > 0 || n == message.OptionBlock1 && v&8 != 0) {
 			return false
 		}
 	}
-	return r.Pusher() != nil && !r.IsMulticast()
-}
-
-// serveObserver answers a request of o, which is on the list already so that no change is missed
-// between rendering and registering.
-func (s *Server) serveObserver(o *observer, w *exchange.Response, r *exchange.Request) (err error) {
-	r.Options.Remove(message.OptionObserve)
-	kept := r.Clone()
-	success, every := false, s.cfg.ConfirmEvery
-	if s.cfg.ConfirmFor != nil {
-		every = orDefault(s.cfg.ConfirmFor(kept), every)
-	}
-	seq := s.reserve(o)
-	defer func() { s.entered(o, kept, w, success, seq, every) }() // also when the handler panics
-	if err = s.next.ServeCoAP(w, r); err != nil {
-		return err
-	}
-	if w.Code == message.Empty {
-		w.Code = message.Content
-	}
-	// A later 4.06 would not go with an Observe option.
-	if success = w.Code.IsSuccess() && acceptable(w, kept); success {
-		w.Options.SetUint(message.OptionObserve, seq&seqMask)
-	} else {
-		w.Options.Remove(message.OptionObserve)
-	}
-	return nil
+	return r.Pusher() != nil
 }
 
 // settle makes a response of what the handler has left, by the rules that an endpoint applies to
@@ -285,4 +268,4 @@ func validate(w *exchange.Response, r *exchange.Request) {
 }
 
 // retryDelay is how long to wait after the endpoint had no room for a notification.
-func retryDelay() time.Duration { return time.Second + rand.N(2*time.Second) }
+func retryDelay() time.Duration { return time.Second + entropy.N(2*time.Second) }

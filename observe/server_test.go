@@ -49,6 +49,8 @@ type note struct {
 	done      func(error)
 	at        time.Time
 	forgotten bool
+	due       func() // it is outdated
+	over      bool   // Replace fails
 	lab       *lab
 }
 
@@ -175,7 +177,7 @@ func option(n message.OptionNumber, v uint64) func(*exchange.Request) {
 	return func(r *exchange.Request) { r.Options.AddUint(n, v) }
 }
 
-// Proves 7641-4.1-02, 7641-4.1-05, 7641-4.1-06, 7641-4.2-06, 7641-4.1-s03, 7641-2-s05.
+// Proves 7641-4.1-02, 7641-4.1-05, 7641-4.1-06, 7641-4.2-06, 7641-4.1-s03, 7641-2-s05, 7959-2.6-s04.
 func TestRegister(t *testing.T) {
 	bubble(t, "the list", func(t *testing.T) {
 		l := newLab(t, ServerConfig{})
@@ -214,11 +216,8 @@ func TestRegister(t *testing.T) {
 			"a block of a request":       option(message.OptionBlock1, 8|2),
 			"the last block of one":      option(message.OptionBlock1, 3<<4|2),
 			"another format is accepted": option(message.OptionAccept, 50),
-			"a request to a group": func(r *exchange.Request) {
-				r.Arrive(exchange.Arrival{Pusher: l, Peer: r.Peer(), Group: netip.MustParseAddr("224.0.1.187")})
-			},
-			"nobody to notify": func(r *exchange.Request) { r.Arrive(exchange.Arrival{Peer: r.Peer()}) },
-			"another method":   func(r *exchange.Request) { r.Code = message.POST },
+			"nobody to notify":           func(r *exchange.Request) { r.Arrive(exchange.Arrival{Peer: r.Peer()}) },
+			"another method":             func(r *exchange.Request) { r.Code = message.POST },
 		} {
 			require.False(t, l.ask(1, "t", 0, edit).Options.Has(message.OptionObserve), name)
 			require.Zero(t, l.Stats().Observers, name)
@@ -234,6 +233,9 @@ func TestRegister(t *testing.T) {
 		require.Equal(t, message.NotFound, l.ask(1, "t", 0).Code)
 		require.Zero(t, l.Stats().Observers)
 		l.requireFate("1 /a error response")
+		l.answer = func(w *exchange.Response, r *exchange.Request) error { w.Code = message.NotFound; return nil }
+		require.False(t, l.ask(2, "t", 0).Options.Has(message.OptionObserve))
+		require.Zero(t, l.Stats().Observers)
 		l.answer = func(w *exchange.Response, r *exchange.Request) error { panic("oh") }
 		require.Panics(t, func() { l.ask(2, "t", 0) })
 		require.Zero(t, l.Stats().Observers)

@@ -56,6 +56,9 @@ type Stats struct {
 	// Coalesced counts changes that an observer was not told of because a newer one followed
 	// before it could be.
 	Coalesced uint64
+	// Superseded counts confirmable notifications that were not retransmitted since a newer one was
+	// sent in their place (RFC 7641 section 4.5.2).
+	Superseded uint64
 	// Postponed counts notifications that the endpoint had no room for; they are tried again.
 	Postponed uint64
 	// Ended counts removed observers by their fate.
