@@ -1,13 +1,10 @@
 package coap_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
-	"fmt"
 	"net/netip"
-	"strconv"
-	"strings"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,18 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coapkit/coap"
-	"github.com/coapkit/coap/codec"
+	"github.com/coapkit/coap/coaptest"
 	"github.com/coapkit/coap/message"
 	"github.com/coapkit/coap/transport"
 	"github.com/coapkit/coap/transport/mem"
 )
 
-// The tests read as charts of messages: a scripted peer sends this and wants that. A line
-// is written like
-//
-//	CON GET mid=0x7001 tok=51 path=a/b opt=65:00ff pay=hello
-//
-// type and code first, then what else matters. Time is that of the bubble.
+// The tests read as charts of messages: a scripted peer sends this and wants that. Package
+// coaptest says how a line is written. Time is that of the bubble.
 
 var (
 	serverAddr = netip.MustParseAddrPort("192.0.2.1:5683")
@@ -42,15 +35,16 @@ const defaultLeisure = 5 * time.Second
 // rig is a live endpoint in a simulated network, and one scripted peer.
 type rig struct {
 	testing.TB
-	net  *mem.Network
-	conn *mem.Conn
-	ep   *coap.Endpoint
-	peer *peer
+	net     *mem.Network
+	watched *coaptest.Network // the same, with a chart
+	conn    *mem.Conn
+	ep      *coap.Endpoint
+	peer    *peer
 }
 
 // bubble runs a test in virtual time.
 func bubble(t *testing.T, name string, f func(t *testing.T)) bool {
-	return t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+	return t.Run(name, func(t *testing.T) { coaptest.Run(t, f) })
 }
 
 func newRig(t testing.TB, h coap.Handler, cfg *coap.Config) *rig {
@@ -62,7 +56,7 @@ func newRigIn(t testing.TB, network *mem.Network, h coap.Handler, cfg *coap.Conf
 	r := &rig{TB: t, net: network}
 	r.conn = listen(t, network, serverAddr)
 	require.NoError(t, r.conn.Join(groupAddr.Addr(), 0))
-	r.ep = endpoint(t, r.conn, h, cfg)
+	r.ep = endpoint(t, r.conn, h, trusting(cfg))
 	r.peer = r.newPeer(peerAddr)
 	return r
 }
@@ -84,17 +78,14 @@ func endpoint(t testing.TB, conn transport.Conn, h coap.Handler, cfg *coap.Confi
 }
 
 // pass lets time pass, then waits until everything has come to rest.
-func pass(d time.Duration) {
-	<-time.After(d)
-	synctest.Wait()
-}
+func pass(d time.Duration) { coaptest.Pass(d) }
 
-// peer is a scripted peer: it sends bytes and says what comes back.
+// peer is a coaptest.Peer that says why it wants what.
 type peer struct {
 	testing.TB
+	*coaptest.Peer
 	conn *mem.Conn
 	to   netip.AddrPort
-	in   chan packet
 }
 
 // packet is a message that has come to a peer.
@@ -107,33 +98,18 @@ type packet struct {
 
 func (r *rig) newPeer(at netip.AddrPort) *peer {
 	r.Helper()
-	p := &peer{TB: r.TB, conn: listen(r, r.net, at), to: serverAddr, in: make(chan packet, 1<<14)}
-	go p.read()
-	return p
-}
-
-func (p *peer) read() {
-	ds := []transport.Datagram{{}}
-	for {
-		ds[0].Data = make([]byte, 9000)
-		if _, err := p.conn.ReadBatch(ds); err != nil {
-			return
-		}
-		if d := &ds[0]; d.Err == nil {
-			m := packet{raw: d.Data, from: d.Remote, at: time.Now()}
-			if err := codec.DecodeUDP(d.Data, &m.Message); err != nil {
-				p.Errorf("the endpoint has sent %x: %v", d.Data, err)
-			}
-			p.in <- m
-		}
+	if r.watched == nil {
+		r.watched = coaptest.Watch(r.TB, r.net)
 	}
+	p := coaptest.NewPeer(r.TB, r.watched, at)
+	return &peer{TB: r.TB, Peer: p, conn: p.Conn, to: serverAddr}
 }
 
 // sendBytes sends a datagram to an address.
 func (p *peer) sendBytes(to netip.AddrPort, data []byte) {
 	p.Helper()
-	_, err := p.conn.WriteBatch([]transport.Datagram{{Data: data, Remote: to}})
-	require.NoError(p, err)
+	p.To = to
+	p.SendBytes(data)
 }
 
 func (p *peer) sendHex(digits string) {
@@ -151,113 +127,31 @@ func unhex(t testing.TB, digits string) []byte {
 // send sends the message that the line describes.
 func (p *peer) send(format string, args ...any) {
 	p.Helper()
-	m, _ := parseLine(p, format, args...)
-	p.sendMessage(&m)
-}
-
-func (p *peer) sendMessage(m *message.Message) {
-	p.Helper()
-	data, err := codec.AppendUDP(nil, m)
-	require.NoError(p, err)
-	p.sendBytes(p.to, data)
+	p.To = p.to
+	p.Send(format, args...)
 }
 
 // want expects that the next message that has come is as the line says.
 func (p *peer) want(why, format string, args ...any) packet {
 	p.Helper()
-	return p.match(why, p.next(why+": want "+fmt.Sprintf(format, args...)), format, args...)
+	return toPacket(p.Expect(format+" # %s", append(slices.Clip(args), why)...))
 }
 
 // next takes the next message that has come.
 func (p *peer) next(why string) packet {
 	p.Helper()
-	synctest.Wait()
-	select {
-	case got := <-p.in:
-		return got
-	default:
-		p.Fatalf("%s: nothing has come", why)
-		return packet{}
-	}
+	require.NotZero(p, p.Pending(), "%s: nothing has come", why)
+	return toPacket(p.Next())
 }
 
-func (p *peer) match(why string, got packet, format string, args ...any) packet {
-	p.Helper()
-	want, given := parseLine(p, format, args...)
-	require.Equal(p, want.Type.String(), got.Type.String(), "%s: type of %s", why, &got.Message)
-	require.Equal(p, want.Code.String(), got.Code.String(), "%s: code of %s", why, &got.Message)
-	if given["mid"] {
-		require.Equal(p, want.MessageID, got.MessageID, "%s: message ID of %s", why, &got.Message)
-	}
-	if given["tok"] {
-		require.Equal(p, want.Token.String(), got.Token.String(), "%s: token of %s", why, &got.Message)
-	}
-	if given["pay"] {
-		require.Equal(p, string(want.Payload), string(got.Payload), "%s: payload of %s", why, &got.Message)
-	}
-	for n, v := range want.Options.All() {
-		has, ok := got.Options.First(n)
-		require.True(p, ok && bytes.Equal(v, has), "%s: option %d of %s", why, n, &got.Message)
-	}
-	if got.Code == message.Empty {
-		require.Len(p, got.raw, codec.HeaderSize, "%s: an Empty message", why)
-	}
-	return got
-}
+func toPacket(r *coaptest.Received) packet { return packet{r.Message, r.Bytes, r.From, r.At} }
 
 // wantNothing expects that nothing (more) has come.
 func (p *peer) wantNothing(why string) {
 	p.Helper()
-	synctest.Wait()
-	select {
-	case got := <-p.in:
-		p.Fatalf("%s: want nothing, got %s", why, &got.Message)
-	default:
+	if p.Pending() > 0 {
+		p.Fatalf("%s: want nothing, got %v", why, p.Next())
 	}
-}
-
-var messageTypes = map[string]message.Type{
-	"CON": message.Confirmable, "NON": message.NonConfirmable, "ACK": message.Acknowledgement, "RST": message.Reset,
-}
-
-func parseLine(t testing.TB, format string, args ...any) (m message.Message, given map[string]bool) {
-	t.Helper()
-	given = make(map[string]bool)
-	words := strings.Fields(fmt.Sprintf(format, args...))
-	require.GreaterOrEqual(t, len(words), 2, "a line has type and code: %q", words)
-	typ, ok := messageTypes[words[0]]
-	require.True(t, ok, "type in %q", words)
-	code, err := message.ParseCode(words[1])
-	require.NoError(t, err)
-	m.Type, m.Code = typ, code
-	for _, w := range words[2:] {
-		key, value, _ := strings.Cut(w, "=")
-		given[key] = true
-		switch key {
-		case "mid":
-			n, err := strconv.ParseUint(value, 0, 16)
-			require.NoError(t, err)
-			m.MessageID = uint16(n)
-		case "tok":
-			m.Token = unhex(t, value)
-		case "path":
-			for _, s := range strings.Split(value, "/") {
-				m.Options.AddString(message.OptionURIPath, s)
-			}
-		case "query":
-			m.Options.AddString(message.OptionURIQuery, value)
-		case "opt":
-			number, v, _ := strings.Cut(value, ":")
-			n, err := strconv.ParseUint(number, 10, 16)
-			require.NoError(t, err)
-			m.Options.Add(message.OptionNumber(n), unhex(t, v))
-		case "pay":
-			m.Payload = []byte(value)
-		default:
-			t.Fatalf("unknown word %q", w)
-		}
-	}
-	return m, given
 }
 
 // result is what a call that takes its time has come to.
