@@ -120,7 +120,7 @@ func (c *Client) Do(ctx context.Context, req *Request, resp *Response) error {
 	if err != nil {
 		return err
 	}
-	if _, err := destination(req); err == nil && req.Authority.Scheme != "coaps" {
+	if _, err := destination(req); err == nil {
 		return ep.RoundTrip(ctx, req, resp)
 	}
 	server, req, err := c.authority(req)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coapkit/coap"
+	prove "github.com/coapkit/coap/echo"
 	"github.com/coapkit/coap/message"
 	"github.com/coapkit/coap/transport/mem"
 )
@@ -72,9 +73,12 @@ func newTeller(t *testing.T, network *mem.Network, at string) *coap.Endpoint {
 			says = append(says, f.String(), string(r.Payload))
 		}
 		return w.Text(strings.Join(says, " "))
-	}), nil)
+	}), &coap.Config{ServeEcho: prove.ServerConfig{Mode: prove.Off}})
 }
 
+// A FETCH always says what format its body has, also one that is empty or in the format 0.
+//
+// Proves 8132-2.3.1-01.
 func TestClientMethods(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		c, _, _ := newClient(t, "192.0.2.1:5683", "192.0.2.1:61616", "[2001:db8::1]:5683")
@@ -91,6 +95,9 @@ func TestClientMethods(t *testing.T) {
 			"192.0.2.1:5683 FETCH /a # body": func() (*coap.Response, error) {
 				return c.Fetch(ctx, "coap://192.0.2.1/a", message.JSON, []byte("body"))
 			},
+			"192.0.2.1:5683 FETCH /b " + message.TextPlain.String() + " ": func() (*coap.Response, error) {
+				return c.Fetch(ctx, "coap://192.0.2.1/b", message.TextPlain, nil)
+			},
 			"192.0.2.1:5683 PATCH /a # body": func() (*coap.Response, error) {
 				return c.Patch(ctx, "coap://192.0.2.1/a", message.JSON, []byte("body"))
 			},
@@ -103,7 +110,7 @@ func TestClientMethods(t *testing.T) {
 			require.Equal(t, strings.Replace(want, "#", message.JSON.String(), 1), string(resp.Payload))
 			require.NoError(t, resp.Err())
 		}
-		require.EqualValues(t, 11, c.Stats().Responses)
+		require.EqualValues(t, 12, c.Stats().Responses)
 		require.NoError(t, c.Ping(ctx, "coap://192.0.2.1"))
 		var mistake coap.RequestError
 		require.ErrorAs(t, c.Ping(ctx, ""), &mistake)
@@ -154,6 +161,8 @@ func TestClientBase(t *testing.T) {
 }
 
 // What cannot be sent is refused with a reason, without asking a resolver.
+//
+// Proves 7252-6.2-01.
 func TestClientRefuses(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		c, resolver, _ := newClient(t)
@@ -180,6 +189,11 @@ func TestClientRefuses(t *testing.T) {
 		require.ErrorContains(t, err, "destination")
 		err = c.Endpoint.RoundTrip(context.Background(), request(t, coap.GET, netip.AddrPort{}, "coap://name.example/x"), new(coap.Response))
 		require.ErrorContains(t, err, "To", "an Endpoint does not look up names")
+		req := request(t, coap.GET, serverAddr, "coaps://192.0.2.1/x")
+		require.ErrorContains(t, c.Endpoint.RoundTrip(context.Background(), req, new(coap.Response)), "DTLS")
+		_, err = c.Endpoint.Open(context.Background(), req)
+		require.ErrorContains(t, err, "DTLS")
+		require.Zero(t, c.Stats().Sent)
 	})
 }
 
@@ -310,4 +324,38 @@ func TestReuse(t *testing.T) {
 		r.ep.Close()
 		require.Error(t, c.Do(context.Background(), req, resp))
 	})
+}
+
+// A request that was refused is not made again, neither at this server nor at its next address.
+//
+// Proves 7252-5.9.2.2-01, 7252-5.9.2.3-01.
+func TestRefusedIsNotRepeated(t *testing.T) {
+	for _, code := range []coap.Code{coap.Unauthorized, coap.BadOption} {
+		bubble(t, code.String(), func(t *testing.T) {
+			c, resolver, network := newClient(t)
+			resolver.hosts["h.example"] = []string{"192.0.2.1", "192.0.2.2"}
+			asked := 0
+			for _, addr := range resolver.hosts["h.example"] {
+				endpoint(t, listen(t, network, netip.MustParseAddrPort(addr+":5683")), coap.HandlerFunc(func(*coap.Response, *coap.Request) error {
+					asked++
+					return &coap.Error{Code: code}
+				}), nil)
+			}
+			resp, err := c.Get(t.Context(), "coap://h.example/")
+			require.NoError(t, err)
+			require.Equal(t, code, resp.Code)
+			pass(time.Hour)
+			require.Equal(t, 1, asked)
+		})
+	}
+}
+
+// The payload of an error is a diagnostic unless it has a format.
+//
+// Proves 7252-5.5.1-s07, 7252-5.5.1-s08.
+func TestDiagnosticOrRepresentation(t *testing.T) {
+	resp := coap.Response{Code: coap.Conflict, Payload: []byte("later")}
+	require.EqualError(t, resp.Err(), "coap: 4.09 Conflict: later")
+	resp.Options.SetContentFormat(coap.TextPlain)
+	require.EqualError(t, resp.Err(), "coap: 4.09 Conflict")
 }

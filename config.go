@@ -2,13 +2,14 @@ package coap
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"net/netip"
 
 	"github.com/coapkit/coap/blockwise"
+	"github.com/coapkit/coap/echo"
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/internal/engine"
+	"github.com/coapkit/coap/internal/entropy"
 	"github.com/coapkit/coap/message"
 	"github.com/coapkit/coap/observe"
 )
@@ -34,6 +35,10 @@ type Config struct {
 	// what is observable. Complete is set.
 	ServeObserve observe.ServerConfig
 	SendObserve  observe.ClientConfig
+	// ServeEcho says when peers have to prove that their address is not forged (RFC 9175
+	// section 2): by default before they get long answers and before they observe. Clients that
+	// do not know the Echo option want it off. AckDelay is set.
+	ServeEcho echo.ServerConfig
 	// Options, if not nil, knows options besides the registered ones.
 	Options *message.Registry
 	// Logger gets errors of handlers, panics, and failures of the transport; at level
@@ -66,8 +71,10 @@ func (c *Config) debug() bool {
 // engine returns the configuration of the message layer, with a seed that nobody can guess,
 // since tokens come from it (RFC 7252 section 11.4).
 func (c *Config) engine() engine.Config {
-	e := engine.Config{Params: c.Params, Limits: c.Limits, Trace: c.Trace != nil || c.debug()}
-	rand.Read(e.Seed[:])
+	e := engine.Config{
+		Params: c.Params, Limits: c.Limits, Trace: c.Trace != nil || c.debug(), LimitUnverified: c.ServeEcho.Mode != echo.Off,
+	}
+	entropy.Read(e.Seed[:])
 	return e
 }
 
@@ -101,11 +108,21 @@ func (c *Config) blocks(h Handler) (blockwise.ServerConfig, blockwise.ClientConf
 	return s, cl
 }
 
+// echo returns the configuration of challenges.
+func (c *Config) echo() echo.ServerConfig {
+	s := c.ServeEcho
+	s.AckDelay = c.Params.WithDefaults().EmptyAckDelay
+	return s
+}
+
 // observe returns the configuration of observation for a handler.
 func (c *Config) observe(h Handler) observe.ServerConfig {
 	s := c.ServeObserve
 	if s.Logger == nil {
 		s.Logger = c.Logger
+	}
+	if s.Leisure == 0 {
+		s.Leisure = c.Params.WithDefaults().DefaultLeisure
 	}
 	if s.Observable == nil {
 		// An observer that nobody notifies would wait for ever.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coapkit/coap/blockwise"
+	"github.com/coapkit/coap/echo"
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/internal/engine"
 	"github.com/coapkit/coap/message"
@@ -26,8 +27,11 @@ type Endpoint struct {
 	log     *slog.Logger
 	blocks  *blockwise.Server // around the user's handler
 	handler *observe.Server   // around blocks
+	gate    *echo.Server      // around handler
 	checks  bool              // the user's handler checks options itself
-	client  *blockwise.Client // around single
+	client  *blockwise.Client // around echo
+	echo    *echo.Client      // around single
+	verify  func(Peer)        // verified
 	workers workers
 	limits  Limits
 	waiters sync.Pool // of *waiter
@@ -74,7 +78,10 @@ func NewEndpoint(conn transport.Conn, handler Handler, cfg *Config) (*Endpoint, 
 	serve, send := cfg.blocks(handler)
 	ep.blocks = blockwise.NewServer(handler, serve)
 	ep.handler = observe.NewServer(ep.blocks, cfg.observe(handler))
-	ep.client = blockwise.NewClient(single{ep}, send)
+	ep.gate = echo.NewServer(ep.handler, cfg.echo())
+	ep.echo = echo.NewClient(single{ep})
+	ep.client = blockwise.NewClient(ep.echo, send)
+	ep.verify = ep.verified
 	ep.ctx, ep.cancel = context.WithCancel(context.Background())
 	ep.workers.start()
 	ep.timer = time.AfterFunc(time.Hour, ep.advance)
@@ -102,6 +109,16 @@ func (ep *Endpoint) Forget(path string) { ep.handler.Forget(path) }
 
 // Observers returns how many observers the resources at a path have.
 func (ep *Endpoint) Observers(path string) int { return ep.handler.Observers(path) }
+
+// EchoStats returns the counters of what unknown peers are asked to prove.
+func (ep *Endpoint) EchoStats() echo.Stats { return ep.gate.Stats() }
+
+// verified notes that a peer has proven its address.
+func (ep *Endpoint) verified(p Peer) {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	ep.eng.Verify(p.Addr)
+}
 
 // ObserveStats returns the counters of observation as a server.
 func (ep *Endpoint) ObserveStats() observe.Stats { return ep.handler.Stats() }

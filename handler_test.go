@@ -76,7 +76,7 @@ func TestMethods(t *testing.T) {
 	})
 }
 
-// GET and DELETE are not defined to have a payload: it is not sent, and not looked at.
+// GET, DELETE and 2.03 are not defined to have a payload: it is not sent, and not looked at.
 //
 // Proves 7252-5.5-01.
 func TestPayloadOfGet(t *testing.T) {
@@ -90,6 +90,26 @@ func TestPayloadOfGet(t *testing.T) {
 			r.peer.send("CON %s mid=%d path=x pay=body", method.Name(), i)
 			r.peer.want("ignored", "ACK 2.05 mid=%d pay=", i)
 		}
+		ours := async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/x"))
+		asked := r.peer.want("", "CON GET")
+		r.peer.send("ACK 2.03 mid=%d tok=%s pay=body", asked.MessageID, asked.Token)
+		require.Empty(t, ours.requireCode(t, "ignored", "2.03").Payload)
+		stream, err := r.ep.Open(t.Context(), request(t, coap.GET, peerAddr, "/x"))
+		require.NoError(t, err)
+		asked = r.peer.want("", "CON GET")
+		r.peer.send("ACK 2.03 mid=%d tok=%s pay=body", asked.MessageID, asked.Token)
+		var resp coap.Response
+		require.NoError(t, stream.Next(t.Context(), &resp))
+		require.Empty(t, resp.Payload)
+	})
+	bubble(t, "2.03 of a handler", func(t *testing.T) {
+		r := newRig(t, coap.HandlerFunc(func(w *coap.Response, _ *coap.Request) error {
+			w.SetCode(coap.Valid)
+			w.Payload = []byte("body")
+			return nil
+		}), nil)
+		r.peer.send("CON GET mid=1 path=x")
+		r.peer.want("not sent", "ACK 2.03 mid=1 pay=")
 	})
 }
 
@@ -126,10 +146,24 @@ func TestHandlerResults(t *testing.T) {
 			w.SetCode(message.Created)
 			return w.Text("hello")
 		}},
+		// Proves 7252-5.9.1.3-01.
+		{"Valid", "2.03 opt=4:01 pay=", "", func(w *coap.Response, _ *coap.Request) error {
+			w.SetCode(message.Valid)
+			w.Payload = []byte("what the client has")
+			return w.Options.SetETag([]byte{1})
+		}},
+		// Proves 7252-5.9.2-01.
 		{"Error", "4.03 pay=no", "", func(w *coap.Response, _ *coap.Request) error {
 			w.Text("half an answer")
 			return &coap.Error{Code: message.Forbidden, Diagnostic: "no"}
 		}},
+		// Proves 7252-5.9.3-01.
+		{"Error of the server", "5.03 pay=later", "", func(w *coap.Response, _ *coap.Request) error {
+			return &coap.Error{Code: message.ServiceUnavailable, Diagnostic: "later"}
+		}},
+		// Proves 7252-5.6.1-01.
+		{"not to be cached", "2.05 opt=14: pay=", "", func(w *coap.Response, _ *coap.Request) error { w.SetMaxAge(0); return nil }},
+		// Proves 7252-5.5.2-02.
 		{"wrapped Error", "4.03 pay=", "", func(*coap.Response, *coap.Request) error {
 			return fmt.Errorf("what only we should know: %w", &coap.Error{Code: message.Forbidden})
 		}},
@@ -169,7 +203,10 @@ func TestHandlerResults(t *testing.T) {
 				return test.handler(w, r)
 			}), cfg)
 			r.peer.send("CON GET mid=1 tok=01 path=secret")
-			r.peer.want("the answer", "ACK %s mid=1 tok=01", test.want)
+			answer := r.peer.want("the answer", "ACK %s mid=1 tok=01", test.want)
+			if answer.Code.IsError() { // its payload is a diagnostic (RFC 7252 section 5.5.2)
+				require.False(t, answer.Options.Has(message.OptionContentFormat))
+			}
 			r.peer.wantNothing("one answer")
 			require.Contains(t, log.String(), test.log)
 			require.Equal(t, test.log == "", log.String() == "", "log: %s", log.String())
@@ -389,7 +426,7 @@ func TestTruncatedRequest(t *testing.T) {
 
 // A request over MessageSize, by default the 1152 bytes of section 4.6, is not sent.
 //
-// Proves 7252-4.6-02.
+// Proves 7252-4.6-01, 7252-4.6-02.
 func TestRequestTooLarge(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, nil, nil)
@@ -402,5 +439,24 @@ func TestRequestTooLarge(t *testing.T) {
 		req.Options.Set(2000, make([]byte, fits))
 		async(t.Context(), r.ep, req)
 		require.Len(t, r.peer.want("", "CON PUT").raw, 1152)
+	})
+}
+
+// Empty Non-confirmable messages are not sent: neither for a request without a method, nor for a
+// response without a code.
+//
+// Proves 7252-4.3-01.
+func TestNoEmptyNonConfirmable(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, coap.HandlerFunc(func(*coap.Response, *coap.Request) error { return nil }), nil)
+		req := &coap.Request{To: peerAddr, NonConfirmable: true}
+		require.ErrorContains(t, r.ep.RoundTrip(t.Context(), req, new(coap.Response)), "method")
+		_, err := r.ep.Open(t.Context(), req)
+		require.ErrorContains(t, err, "method")
+		r.peer.wantNothing("a request without a method")
+		r.peer.send("NON GET mid=1 tok=01 path=x")
+		r.peer.want("a response without a code", "NON 2.05 tok=01")
+		asyncDo(func(*coap.Response) error { return r.ep.Ping(t.Context(), peerAddr) })
+		r.peer.want("a ping", "CON 0.00")
 	})
 }

@@ -7,11 +7,13 @@ import (
 	"iter"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
+	"github.com/coapkit/coap/observe"
 	"github.com/coapkit/coap/transport"
 )
 
@@ -32,67 +34,144 @@ const DefaultWindow = 7 * time.Second
 // Multicast sends req, which is made Non-confirmable, to the group that it names, and ranges over
 // the responses as they come, until req.Window is over, ctx ends, or the loop is left.
 // [Response.Peer] says who sent each and over which interface. Each response belongs to the
-// loop. An error that is yielded is the last one, unless it is about one interface of several.
+// loop. An error that is yielded is the last one, unless it is about one interface of several or
+// about the rest of one response.
 //
 // With req.IfIndex 0 and no zone in the address the request goes out by every interface that can
-// carry it; a server that is reached by several answers several times.
+// carry it, that of the host itself included; a server that is reached by several answers several
+// times.
 func (c *Client) Multicast(ctx context.Context, req *Request) iter.Seq2[*Response, error] {
-	return func(yield func(*Response, error) bool) {
+	return eachLink(ctx, c, req, func(ctx context.Context, ep *Endpoint, r *Request, yield func(*Response, error) bool) {
+		if r.Window <= 0 {
+			r.Window = DefaultWindow
+		}
+		ep.collectGroup(ctx, r, yield)
+	})
+}
+
+// GroupNotification is a notification of one member of a group that is observed.
+type GroupNotification = observe.GroupNotification
+
+// ObserveGroup observes what req, a GET or FETCH, asks the members of a group for, and ranges over their
+// notifications until ctx ends or the loop is left; see [observe.Client.ObserveGroup]. Interfaces are
+// chosen as by Multicast.
+func (c *Client) ObserveGroup(ctx context.Context, req *Request) iter.Seq2[GroupNotification, error] {
+	return eachLink(ctx, c, req, func(ctx context.Context, ep *Endpoint, r *Request, yield func(GroupNotification, error) bool) {
+		c.observing().ObserveGroup(ctx, r)(yield)
+	})
+}
+
+// collectGroup sends r to a group and yields what comes back, until the window is over.
+func (ep *Endpoint) collectGroup(ctx context.Context, r *Request, yield func(*Response, error) bool) {
+	responses, err := ep.Open(ctx, r)
+	if err != nil {
+		yield(nil, err)
+		return
+	}
+	defer responses.Close()
+	for {
+		resp := new(Response)
+		if err := responses.Next(ctx, resp); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			yield(nil, err)
+			return
+		}
+		if resp.Options.Has(message.OptionBlock2) {
+			// The rest is fetched from who answered (RFC 7959 section 2.8).
+			if err := ep.client.Complete(ctx, r, resp); err != nil {
+				if !yield(nil, err) {
+					return
+				}
+				continue
+			}
+		}
+		if !yield(resp, nil) {
+			return
+		}
+	}
+}
+
+// eachLink ranges over what ask yields, which runs for each interface that the group that req
+// names is to be asked by. It gets a copy of the request.
+func eachLink[T any](ctx context.Context, c *Client, req *Request, ask func(context.Context, *Endpoint, *Request, func(T, error) bool)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
 		ep, err := c.endpoint()
 		var to netip.AddrPort
 		if err == nil {
 			to, err = groupOf(c, req)
 		}
 		if err != nil {
-			yield(nil, err)
+			yield(none, err)
 			return
 		}
 		links := []int{req.IfIndex}
-		if req.IfIndex == 0 && to.Addr().Zone() == "" {
-			links = multicastLinks(to.Addr())
+		if l, ok := ep.conn.(linker); ok && req.IfIndex == 0 && to.Addr().Zone() == "" {
+			links = l.MulticastInterfaces(to.Addr())
 		}
-		collecting, stop := context.WithCancel(ctx)
+		type item struct {
+			value T
+			err   error
+		}
+		ctx, stop := context.WithCancelCause(ctx)
 		var wg sync.WaitGroup
 		defer wg.Wait()
-		defer stop()
-		answers := make(chan answer)
+		defer stop(nil)
+		items := make(chan item)
 		for _, link := range links {
 			wg.Go(func() {
-				send := func(a answer) bool {
+				r := *req
+				r.To, r.IfIndex, r.NonConfirmable = to, link, true
+				ask(ctx, ep, &r, func(v T, err error) bool {
+					if err != nil && len(links) > 1 && ctx.Err() == nil {
+						err = linkError{link, err}
+					}
 					select {
-					case answers <- a:
+					case items <- item{v, err}:
 						return true
-					case <-collecting.Done():
+					case <-ctx.Done():
 						return false
 					}
-				}
-				send(answer{err: collectAnswers(collecting, ep, req, to, link, send), done: true})
+				})
 			})
 		}
-		for left := len(links); left > 0; {
-			var a answer
+		go func() { wg.Wait(); close(items) }()
+		for {
 			select {
-			case a = <-answers:
+			case i, ok := <-items:
+				if !ok || !yield(i.value, i.err) {
+					return
+				}
 			case <-ctx.Done():
-				a = answer{err: &OpError{Op: req.Code.String(), Peer: to, Err: ctx.Err()}}
-				left = 0
-			}
-			if a.done {
-				left--
-			}
-			if (a.resp != nil || a.err != nil) && !yield(a.resp, a.err) {
+				yield(none, &OpError{Op: req.Code.String(), Peer: to, Err: context.Cause(ctx)})
 				return
 			}
 		}
 	}
 }
 
-// answer is a response, or the end of collecting on one interface.
-type answer struct {
-	resp *Response
-	err  error
-	done bool
+// linker is a transport that knows by which interfaces a group can be reached; that of package
+// udp is one.
+type linker interface {
+	MulticastInterfaces(group netip.Addr) []int
 }
+
+// linkError is an error about one interface of several.
+type linkError struct {
+	index int
+	err   error
+}
+
+func (e linkError) Error() string {
+	name := strconv.Itoa(e.index)
+	if i, err := net.InterfaceByIndex(e.index); err == nil {
+		name = i.Name
+	}
+	return "interface " + name + ": " + e.err.Error()
+}
+
+func (e linkError) Unwrap() error { return e.err }
 
 // groupOf returns the group that a request is for.
 func groupOf(c *Client, req *Request) (netip.AddrPort, error) {
@@ -108,70 +187,6 @@ func groupOf(c *Client, req *Request) (netip.AddrPort, error) {
 		return to, &OpError{Op: req.Code.String(), Peer: to, Err: err}
 	}
 	return to, nil
-}
-
-// collectAnswers sends req by one interface and hands on what comes back, until the window is over.
-func collectAnswers(ctx context.Context, ep *Endpoint, req *Request, to netip.AddrPort, link int, send func(answer) bool) error {
-	r := *req
-	r.To, r.IfIndex, r.NonConfirmable = to, link, true
-	if r.Window <= 0 {
-		r.Window = DefaultWindow
-	}
-	responses, err := ep.Open(ctx, &r)
-	if err != nil {
-		return err
-	}
-	defer responses.Close()
-	for {
-		resp := new(Response)
-		if err := responses.Next(ctx, resp); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if resp.Options.Has(message.OptionBlock2) {
-			// The rest is fetched from who answered (RFC 7959 section 2.8).
-			if err := ep.client.Complete(ctx, &r, resp); err != nil {
-				send(answer{err: err})
-				continue
-			}
-		}
-		if !send(answer{resp: resp}) {
-			return nil
-		}
-	}
-}
-
-// multicastLinks returns the interfaces that a request to a group can go out by, or 0, which lets
-// routing choose, if they cannot be told.
-func multicastLinks(group netip.Addr) []int {
-	all, err := net.Interfaces()
-	if err != nil {
-		return []int{0}
-	}
-	var links []int
-	for _, i := range all {
-		if i.Flags&net.FlagUp != 0 && i.Flags&(net.FlagMulticast|net.FlagLoopback) != 0 && hasFamily(&i, group) {
-			links = append(links, i.Index)
-		}
-	}
-	if len(links) == 0 {
-		return []int{0}
-	}
-	return links
-}
-
-func hasFamily(i *net.Interface, group netip.Addr) bool {
-	addrs, err := i.Addrs()
-	if err != nil {
-		return false
-	}
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Unmap().Is4() == group.Is4() {
-			return true
-		}
-	}
-	return false
 }
 
 // rejoin is how often a server looks for interfaces that are new.

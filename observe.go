@@ -22,7 +22,7 @@ func (c *Client) Open(ctx context.Context, req *Request) (exchange.Responses, er
 	if err != nil {
 		return nil, err
 	}
-	if _, err := destination(req); err == nil && req.Authority.Scheme != "coaps" {
+	if _, err := destination(req); err == nil {
 		return ep.Open(ctx, req)
 	}
 	server, req, err := c.authority(req)
@@ -66,7 +66,13 @@ func (c *Client) ObserveRequest(ctx context.Context, req *Request) (*observe.Obs
 	if _, err := c.endpoint(); err != nil {
 		return nil, err
 	}
+	return c.observing().Observe(ctx, req)
+}
+
+// observing returns what observes for c, which has an endpoint.
+func (c *Client) observing() *observe.Client {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.observer == nil {
 		cfg := c.Config.orDefault()
 		if c.Endpoint != nil {
@@ -79,9 +85,7 @@ func (c *Client) ObserveRequest(ctx context.Context, req *Request) (*observe.Obs
 		}
 		c.observer = observe.NewClient(c, send)
 	}
-	observer := c.observer
-	c.mu.Unlock()
-	return observer.Observe(ctx, req)
+	return c.observer
 }
 
 // complete fetches the rest of a representation of which first is the first block.

@@ -72,7 +72,7 @@ func TestObserveFigure6Server(t *testing.T) {
 // await lets time pass until a message has come, at most some seconds.
 func (p *peer) await(seconds int) {
 	for range seconds {
-		if synctest.Wait(); len(p.in) > 0 {
+		if p.Pending() > 0 {
 			return
 		}
 		pass(time.Second)

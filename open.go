@@ -1,6 +1,7 @@
 package coap
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/netip"
@@ -15,6 +16,12 @@ import (
 // Open starts an exchange that may have several responses; see [exchange.Opener]. The destination
 // is that of [Endpoint.RoundTrip], or a multicast address.
 func (ep *Endpoint) Open(ctx context.Context, req *Request) (exchange.Responses, error) {
+	return ep.echo.Open(ctx, req)
+}
+
+// Open is Endpoint.Open without an answer to challenges.
+func (s single) Open(ctx context.Context, req *Request) (exchange.Responses, error) {
+	ep := s.ep
 	to, err := destination(req)
 	if err == nil {
 		err = checkRequest(to, req, true)
@@ -25,28 +32,32 @@ func (ep *Endpoint) Open(ctx context.Context, req *Request) (exchange.Responses,
 	if err != nil {
 		return nil, &OpError{Op: req.Code.String(), Peer: to, Err: err}
 	}
-	s := &stream{ep: ep, op: req.Code.String(), to: to, ready: make(chan struct{}, 1)}
+	st := &stream{ep: ep, op: req.Code.String(), to: to, ready: make(chan struct{}, 1)}
 	opts, m, err := ep.requestOptions(to, req)
 	if err == nil {
-		opts.User, opts.Open = s, true
-		if opts.Window = req.Window; opts.Window <= 0 {
+		opts.User, opts.Open = st, true
+		if opts.Window = req.Window; opts.Window <= 0 && !registers(req) {
 			opts.Window = ep.cfg.Params.WithDefaults().NonLifetime()
-		}
-		if to.Addr().IsMulticast() {
-			m.Type = message.NonConfirmable // (RFC 7252 section 8.1)
 		}
 		ep.mu.Lock()
 		if ep.closed {
 			err = ErrClosed
 		} else {
-			s.id, err = ep.eng.Request(time.Now(), engine.Target{Remote: to, IfIndex: req.IfIndex}, &m, opts)
+			st.id, err = ep.eng.Request(time.Now(), engine.Target{Remote: to, IfIndex: req.IfIndex}, &m, opts)
 		}
 		ep.flush()
 	}
 	if err != nil {
-		return nil, &OpError{Op: s.op, Peer: to, Err: err}
+		return nil, &OpError{Op: st.op, Peer: to, Err: err}
 	}
-	return s, nil
+	return st, nil
+}
+
+// registers reports whether req asks for notifications, which have no end
+// (RFC 7641 section 2).
+func registers(req *Request) bool {
+	v, ok := req.Options.Uint(message.OptionObserve)
+	return ok && v == 0
 }
 
 // maxPending is how many responses a stream keeps for who reads it: enough for a burst
@@ -154,10 +165,10 @@ func (s *stream) Close() error {
 
 // Push sends a response to a request that was answered before; see [exchange.Pusher].
 func (ep *Endpoint) Push(to Peer, token message.Token, w *Response, confirmable bool, done func(error)) (exchange.Pushed, error) {
-	p := &pushed{ep: ep, finished: done}
-	m := message.Message{Type: message.NonConfirmable, Code: w.Code, Token: token, Options: w.Options, Payload: w.Payload}
-	if confirmable {
-		m.Type = message.Confirmable
+	p := &pushed{ep: ep, to: to.Addr, token: bytes.Clone(token), finished: done}
+	m := p.message(w)
+	if !confirmable {
+		m.Type = message.NonConfirmable
 	}
 	session, _ := to.Session.(*transport.Session)
 	target := engine.Target{Remote: to.Addr, Local: to.Local, IfIndex: to.IfIndex, Session: session}
@@ -170,7 +181,7 @@ func (ep *Endpoint) Push(to Peer, token message.Token, w *Response, confirmable 
 	}
 	ep.flush()
 	if err != nil {
-		return nil, &OpError{Op: "notify", Peer: to.Addr, Err: err}
+		return nil, p.failed(err)
 	}
 	return p, nil
 }
@@ -179,20 +190,45 @@ func (ep *Endpoint) Push(to Peer, token message.Token, w *Response, confirmable 
 type pushed struct {
 	ep       *Endpoint
 	id       engine.Exchange
+	to       netip.AddrPort
+	token    message.Token
 	finished func(error)
+
+	// The rest is guarded by Endpoint.mu.
+	outdated func()
+	due      bool // outdated is to be called
+	over     bool // finished is to be called
 	err      error
 }
 
+func (p *pushed) message(w *Response) message.Message {
+	return message.Message{Type: message.Confirmable, Code: w.Code, Token: p.token, Options: w.Options, Payload: w.Payload}
+}
+
+func (p *pushed) failed(err error) error { return &OpError{Op: "notify", Peer: p.to, Err: err} }
+
 func (p *pushed) settle(ev *engine.Event) {
-	if ev.Kind == engine.EventEnd {
-		p.err = ev.Err
+	switch ev.Kind {
+	case engine.EventOutdated:
+		p.due = true
+	case engine.EventEnd:
+		p.over, p.err = true, ev.Err
+	case engine.EventAcked:
+		p.over = true
 	}
 }
 
 // wake calls back. No lock is held.
 func (p *pushed) wake() {
-	if p.finished != nil {
-		p.finished(p.err)
+	p.ep.mu.Lock()
+	due, over, err := p.due, p.over, p.err
+	p.due, p.over = false, false
+	p.ep.mu.Unlock()
+	switch {
+	case over && p.finished != nil:
+		p.finished(err)
+	case !over && due:
+		p.outdated()
 	}
 }
 
@@ -200,6 +236,24 @@ func (p *pushed) Forget() {
 	p.ep.mu.Lock()
 	p.ep.eng.Cancel(time.Now(), p.id)
 	p.ep.flush()
+}
+
+func (p *pushed) Supersede(due func()) {
+	p.ep.mu.Lock()
+	defer p.ep.mu.Unlock()
+	p.outdated = due
+	p.ep.eng.Supersede(p.id)
+}
+
+func (p *pushed) Replace(w *Response) error {
+	m := p.message(w)
+	p.ep.mu.Lock()
+	err := p.ep.eng.Replace(time.Now(), p.id, &m)
+	p.ep.flush()
+	if err != nil {
+		return p.failed(err)
+	}
+	return nil
 }
 
 var (

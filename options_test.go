@@ -199,9 +199,10 @@ func TestNegotiation(t *testing.T) {
 			{"GET path=text opt=4:746167", "2.03 opt=4:746167 pay=", true},
 			{"GET path=text opt=4:00 opt=4:746167 opt=4:01", "2.03 opt=4:746167 pay=", true},
 			{"GET path=text opt=4:74616700", "2.05 pay=hello", true},
+			{"GET path=text opt=4:746168", "2.05 pay=hello", true},
 			{"FETCH path=text opt=4:746167", "2.03 opt=4:746167 pay=", true},
 			{"GET path=both", "2.05 opt=12: pay=hello", true},
-			{"GET path=both opt=17:32", `2.05 opt=12:32 pay="hello"`, true},
+			{"GET path=both opt=17:32", `2.05 opt=12:32 pay="\"hello\""`, true},
 			{"GET path=both opt=17:3c", "4.06", false},
 			{"PUT path=both opt=17:3c", "4.06", false},
 			{"GET path=none opt=17:32", "2.05", true},
@@ -210,8 +211,7 @@ func TestNegotiation(t *testing.T) {
 				mid++
 				before := runs
 				r.peer.send("%s %s mid=%d", kind, test.request, mid)
-				got := r.peer.next(test.request)
-				r.peer.match(test.request, got, "%s %s", map[string]string{"CON": "ACK", "NON": "NON"}[kind], test.want)
+				got := r.peer.want(test.request, "%s %s", map[string]string{"CON": "ACK", "NON": "NON"}[kind], test.want)
 				require.Equal(t, test.runs, runs > before, "%s: the handler runs", test.request)
 				if got.Code == message.Valid {
 					require.False(t, got.Options.Has(message.OptionContentFormat))
@@ -309,5 +309,33 @@ func TestRequestToGroup(t *testing.T) {
 		require.ErrorContains(t, err, "group")
 		require.ErrorContains(t, r.ep.Ping(t.Context(), groupAddr), "group")
 		member.wantNothing("nothing is sent")
+	})
+}
+
+// An option where it has no meaning is as one that is not understood: what only requests have makes a
+// response unusable if it is critical, what only responses have changes nothing in a request. The
+// server adds nothing of the request's options to its response.
+//
+// Proves 7252-5.4-01.
+func TestOptionsOutOfPlace(t *testing.T) {
+	for _, n := range []coap.OptionNumber{
+		message.OptionIfMatch, message.OptionURIHost, message.OptionIfNoneMatch, message.OptionURIPort, message.OptionURIPath,
+		message.OptionURIQuery, message.OptionAccept, message.OptionProxyURI, message.OptionProxyScheme,
+	} {
+		bubble(t, "response with "+n.String(), func(t *testing.T) {
+			r := newRig(t, nil, nil)
+			ours := async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/x"))
+			asked := r.peer.want("", "CON GET")
+			r.peer.send("ACK 2.05 mid=%d tok=%s opt=%d:", asked.MessageID, asked.Token, n)
+			ours.requireErr(t, "unusable", coap.ErrBadOption)
+		})
+	}
+	bubble(t, "request", func(t *testing.T) {
+		s := newResources()
+		r := newRig(t, s, nil)
+		r.peer.send("CON PUT mid=1 tok=01 path=a pay=new opt=3:61 opt=4:01 opt=8:61 opt=12: opt=14:05 opt=17: opt=20:61 opt=60:03")
+		got := r.peer.want("Max-Age and Location-* are ignored", "ACK 2.04 mid=1 tok=01")
+		require.Zero(t, got.Options.Len())
+		require.Equal(t, "new", s.state())
 	})
 }

@@ -28,7 +28,7 @@ func TestProbingRate(t *testing.T) {
 			}
 			pass(59 * time.Second)
 			sent, bytes := 0, 0
-			for ; len(r.peer.in) > 0; sent++ {
+			for ; r.peer.Pending() > 0; sent++ {
 				bytes += len(r.peer.want("a probe", "NON GET").raw)
 			}
 			last := bytes / sent

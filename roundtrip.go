@@ -41,9 +41,8 @@ func (w *waiter) settle(ev *engine.Event) {
 	switch ev.Kind {
 	case engine.EventResponse:
 		w.err = w.resp.Receive(&ev.Message, ev.Peer)
-		if w.resp.Code == message.Valid {
-			w.resp.Payload = nil // to be ignored (RFC 7252 section 5.5)
-		}
+	case engine.EventDone:
+		w.resp.Reset() // none, as was wished
 	case engine.EventEnd:
 		w.err, w.end = ev.Err, *ev
 	}
@@ -84,6 +83,9 @@ func (s single) RoundTrip(ctx context.Context, req *Request, resp *Response) err
 // destination returns where a request goes, if that is an address.
 func destination(req *Request) (netip.AddrPort, error) {
 	to := req.To
+	if req.Authority.Scheme == "coaps" {
+		return to, exchange.RequestError("coaps needs DTLS, which this endpoint does not have; use coap")
+	}
 	if !to.IsValid() {
 		addr, err := netip.ParseAddr(req.Authority.Host)
 		if err != nil {
@@ -147,7 +149,7 @@ func checkRequest(to netip.AddrPort, req *Request, open bool) error {
 	switch {
 	case !to.IsValid() || to.Port() == 0 || to.Addr().IsUnspecified():
 		return exchange.RequestError("the destination needs an address and a port")
-	case to.Addr().IsMulticast() && !open:
+	case to.Addr().IsMulticast() && !open && !oneWay(req):
 		return exchange.RequestError("the destination is a multicast group, whose members all may answer: use Open, or the address of one peer")
 	case to.Addr().IsMulticast() && req.Code == GET && req.Options.Has(message.OptionETag):
 		return exchange.RequestError("a GET to a multicast group must have no ETag (RFC 7252 section 8.2.1): each member has entity-tags of its own")
@@ -178,6 +180,10 @@ func (ep *Endpoint) launch(to netip.AddrPort, req *Request, w *waiter) (id engin
 	} else {
 		id, err = ep.eng.Ping(time.Now(), target, opts)
 	}
+	if err == nil && oneWay(req) {
+		ep.sentOneWay() // it is over already
+		return id, nil
+	}
 	ep.flush()
 	return id, err
 }
@@ -190,7 +196,7 @@ func (ep *Endpoint) requestOptions(to netip.AddrPort, req *Request) (opts engine
 	if opts.Params, err = ep.cfg.paramsFor(to, req); err != nil {
 		return opts, m, err
 	}
-	opts.NoWait, opts.Understood = req.NoWait, blockOptions[:]
+	opts.NoWait, opts.Understood, opts.Window = req.NoWait, blockOptions[:], req.Window
 	if len(req.Understands) > 0 {
 		opts.Understood = append(slices.Clone(req.Understands), blockOptions[:]...)
 	}
@@ -198,7 +204,7 @@ func (ep *Endpoint) requestOptions(to netip.AddrPort, req *Request) (opts engine
 		opts.Token = &req.Series.Token
 	}
 	m = message.Message{Code: req.Code, Options: req.Options, Payload: req.Payload}
-	if req.NonConfirmable {
+	if req.NonConfirmable || to.Addr().IsMulticast() { // (RFC 7252 section 8.1)
 		m.Type = message.NonConfirmable
 	}
 	return opts, m, nil

@@ -31,8 +31,7 @@ func TestSpoofedMalformedDatagram(t *testing.T) {
 			spoof := func() {
 				t.Helper()
 				r.peer.sendHex(spoofed)
-				synctest.Wait()
-				for len(r.peer.in) > 0 {
+				for r.peer.Pending() > 0 {
 					r.peer.want("at most a Reset", "RST 0.00 mid=1")
 				}
 				require.False(t, ours.isDone(), "our request lives")

@@ -38,7 +38,7 @@ func newCall(ep *Endpoint, ev *engine.Event) *call {
 	if !takesPayload(c.req.Code) {
 		c.req.Payload = nil // to be ignored (RFC 7252 section 5.5)
 	}
-	c.req.Arrive(exchange.Arrival{Context: ep.ctx, Peer: ev.Peer, Group: ev.Group, Size: len(c.data), Token: c.msg.Token, Pusher: ep, Registry: ep.cfg.Options})
+	c.req.Arrive(exchange.Arrival{Context: ep.ctx, Peer: ev.Peer, Group: ev.Group, Size: len(c.data), Token: c.msg.Token, Pusher: ep, Registry: ep.cfg.Options, Verify: ep.verify})
 	return c
 }
 
@@ -84,7 +84,7 @@ func (c *call) handle() (err error) {
 			err = &Error{Code: message.InternalServerError}
 		}
 	}()
-	return c.ep.handler.ServeCoAP(&c.resp, &c.req)
+	return c.ep.gate.ServeCoAP(&c.resp, &c.req)
 }
 
 // finish makes the response of what the handler has left: it turns errors into codes and applies

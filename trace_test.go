@@ -49,6 +49,23 @@ func (r *recorder) take() []string {
 	return lines
 }
 
+// A response that is not sent is in the trace, too, with its peer and the reason.
+func TestTraceOfSilence(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		rec := new(recorder)
+		r := newRig(t, newResources(), &coap.Config{Trace: rec.trace})
+		for request, want := range map[string][]string{
+			"CON GET mid=1 path=plain opt=258:1a": {"received 4001", "dropped " + exchange.DropSuppressed.String(), "sent 6000"},
+			"NON GET mid=2 path=plain opt=2051:":  {"received 5001", "dropped " + exchange.DropBadOption.String()},
+		} {
+			r.peer.send("%s", request)
+			pass(0)
+			require.Equal(t, peerAddr, rec.events[1].Peer.Addr)
+			require.Equal(t, want, rec.take())
+		}
+	})
+}
+
 // The trace tells what happened, in order, with the bytes.
 func TestTrace(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/linkformat"
-	"github.com/coapkit/coap/message"
 )
 
 func sensors() *coap.Mux {
@@ -29,7 +28,7 @@ const sensorLinks = `</sensors/temp>;rt="temperature-c outdoor";if=sensor;ct="0 
 
 // A Mux tells which resources it has, and filters the list.
 //
-// Proves 6690-4-01, 6690-4-02, 6690-4.1-03, 7252-7.2-01, 7252-7.2.1-02.
+// Proves 6690-2.2-01, 6690-4-01, 6690-4-02, 7252-7.2-01, 7252-7.2.1-02.
 func TestWellKnownCore(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, sensors(), nil)
@@ -70,14 +69,10 @@ func TestWellKnownCoreOfGroup(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, sensors(), nil)
 		r.peer.to = groupAddr
-		m, _ := parseLine(t, "NON GET mid=1 tok=51 path=.well-known/core")
-		m.Options.AddString(message.OptionURIQuery, "rt=light")
-		r.peer.sendMessage(&m)
+		r.peer.send("NON GET mid=1 tok=51 path=.well-known/core query=rt=light")
 		pass(defaultLeisure)
 		r.peer.want("a match", "NON 2.05 tok=51 pay=</sensors/a%%20b>;rt=light;obs")
-		m, _ = parseLine(t, "NON GET mid=2 tok=52 path=.well-known/core")
-		m.Options.AddString(message.OptionURIQuery, "rt=none")
-		r.peer.sendMessage(&m)
+		r.peer.send("NON GET mid=2 tok=52 path=.well-known/core query=rt=none")
 		pass(defaultLeisure)
 		r.peer.wantNothing("no match")
 	})
