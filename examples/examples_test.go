@@ -2,21 +2,27 @@
 package examples
 
 import (
+	"bufio"
+	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/coapkit/coap"
 )
 
 // The programs in the README are the ones that are compiled and run here.
 func TestReadmeShowsThePrograms(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	require.NoError(t, err)
-	for _, program := range []string{"server", "client"} {
+	for _, program := range []string{"server", "client", "thermometer", "watch"} {
 		code, err := os.ReadFile(filepath.Join(program, "main.go"))
 		require.NoError(t, err)
 		_, code2, _ := strings.Cut(string(code), "package main")
@@ -24,27 +30,40 @@ func TestReadmeShowsThePrograms(t *testing.T) {
 	}
 }
 
-func TestServerAndClient(t *testing.T) {
+// programs builds the programs of a test and starts the first one, a server, which ends with the
+// test. It skips the test if the port that the examples use is taken. path returns where each program is.
+func programs(t *testing.T, server string, others ...string) (path func(program string) string) {
+	t.Helper()
 	probe, err := net.ListenPacket("udp", ":5683")
 	if err != nil {
 		t.Skip("port 5683, which the examples use, is taken: ", err)
 	}
 	probe.Close()
 	dir := t.TempDir()
-	for _, program := range []string{"server", "client"} {
-		out, err := exec.Command("go", "build", "-o", filepath.Join(dir, program), "./"+program).CombinedOutput()
+	path = func(program string) string { return filepath.Join(dir, program) }
+	for _, program := range append(others, server) {
+		out, err := exec.Command("go", "build", "-o", path(program), "./"+program).CombinedOutput()
 		require.NoError(t, err, string(out))
 	}
-	server := exec.Command(filepath.Join(dir, "server"))
-	require.NoError(t, server.Start())
-	defer func() {
-		server.Process.Kill()
-		server.Wait()
-	}()
+	s := exec.Command(path(server))
+	require.NoError(t, s.Start())
+	t.Cleanup(func() {
+		s.Process.Kill()
+		s.Wait()
+	})
+	return path
+}
+
+// The programs run, and the server can be asked on the default port for what it has.
+//
+// Proves 7252-7.1-01.
+func TestServerAndClient(t *testing.T) {
+	path := programs(t, "server", "client")
 	// The client fails at once as long as nobody listens.
 	var out []byte
+	var err error
 	for range 200 {
-		if out, err = exec.Command(filepath.Join(dir, "client")).CombinedOutput(); err == nil {
+		if out, err = exec.Command(path("client")).CombinedOutput(); err == nil {
 			break
 		}
 	}
@@ -53,4 +72,43 @@ func TestServerAndClient(t *testing.T) {
 /slow: 2.05 Content That took a while.
 /nothing: 4.04 Not Found 
 `, string(out))
+	resp, err := coap.Get(t.Context(), "coap://127.0.0.1/.well-known/core")
+	require.NoError(t, err)
+	require.Equal(t, "</slow>", string(resp.Payload))
+}
+
+func TestThermometerAndWatch(t *testing.T) {
+	path := programs(t, "thermometer", "watch")
+	var lines []string
+	for range 200 { // until somebody listens
+		if lines = firstLines(t, path("watch"), 3); len(lines) > 0 {
+			break
+		}
+	}
+	require.Len(t, lines, 3)
+	last := -1
+	for _, line := range lines {
+		var degrees int
+		_, err := fmt.Sscanf(line, "%d C (live)", &degrees)
+		require.NoError(t, err, line)
+		require.Greater(t, degrees, last, "each value is newer than the one before")
+		last = degrees
+	}
+}
+
+// firstLines runs a program until it has written so many lines, or has ended.
+func firstLines(t *testing.T, program string, n int) (lines []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	for scanner := bufio.NewScanner(out); len(lines) < n && scanner.Scan(); {
+		lines = append(lines, scanner.Text())
+	}
+	cancel()
+	cmd.Wait() // that it was killed is no error
+	return lines
 }

@@ -83,7 +83,10 @@ func TestDiscoverJSON(t *testing.T) {
 	}
 }
 
-// TestDiscoverFaults has answers that are no links, and what can be read of them.
+// TestDiscoverFaults has answers that are no links, and what can be read of them. Whether they are is
+// tried only where the answer does not say its format.
+//
+// Proves 7252-5.5.1-01.
 func TestDiscoverFaults(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -126,7 +129,10 @@ func TestServedLinks(t *testing.T) {
 	golden(t, "links-served", r.out)
 }
 
-// TestDiscoverGroup has a good member, one with a fault, and one that does not know links.
+// TestDiscoverGroup has a good member, one with a fault, and one that does not know links. Targets are
+// relative to the member that has sent them.
+//
+// Proves 7252-8.2-s17.
 func TestDiscoverGroup(t *testing.T) { synctest.Test(t, testDiscoverGroup) }
 
 func testDiscoverGroup(t *testing.T) {

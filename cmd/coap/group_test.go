@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/echo"
 	"github.com/coapkit/coap/transport/mem"
 	"github.com/coapkit/coap/transport/udp"
 )
@@ -169,6 +171,60 @@ func testAskGroupJSON(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %s %v", r.Peer, r.Code, *r.Text, r.Elapsed))
 	}
 	assert.Equal(t, []string{"192.0.2.1:5683 2.05 one 1", "192.0.2.2:5683 2.05 two 2"}, got)
+}
+
+func TestObserveGroup(t *testing.T) { synctest.Test(t, testObserveGroup) }
+
+func testObserveGroup(t *testing.T) {
+	observed := *atOnce
+	observed.ServeEcho.Mode = echo.Off
+	observed.ServeObserve.Observable = func(*coap.Request) bool { return true }
+	g := newSimulated(t)
+	defer g.client.close()
+	var servers []*coap.Endpoint
+	for i := range byte(2) {
+		conn, err := g.network.Listen(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 11 + i}), coap.DefaultPort))
+		require.NoError(t, err)
+		require.NoError(t, conn.Join(allNodes, 0))
+		var values atomic.Int32
+		ep, err := coap.NewEndpoint(conn, coap.HandlerFunc(func(w *coap.Response, r *coap.Request) error {
+			pause(r.Context(), time.Duration(i+1)*time.Second)
+			n := values.Add(1)
+			if n > 1 && i == 1 {
+				return &coap.Error{Code: coap.NotFound}
+			}
+			return w.Text(fmt.Sprintf("%c%d", 'a'+i, n))
+		}), &observed)
+		require.NoError(t, err)
+		t.Cleanup(func() { ep.Close() })
+		servers = append(servers, ep)
+	}
+	time.AfterFunc(10*time.Second, func() { servers[0].Notify("/x") })
+	time.AfterFunc(15*time.Second, func() { servers[1].Notify("/x") })
+	watch := func(f observeFlags) (string, error) {
+		req, err := coap.NewRequest(coap.GET, "coap://224.0.1.187/x")
+		require.NoError(t, err)
+		req.IfIndex = 1
+		var out bytes.Buffer
+		err = f.watchGroup(t.Context(), &watcher{s: g.streams(&out), t: g.target, json: f.json, began: time.Now()}, &g.client.client, req)
+		return out.String(), err
+	}
+	out, err := watch(observeFlags{duration: 20 * time.Second})
+	require.NoError(t, err)
+	require.Equal(t, `00:00:01.000    1  live         192.0.2.11:5683  2 bytes "a1"
+00:00:02.000    2  live         192.0.2.12:5683  2 bytes "b1"
+00:00:11.000    3  live         192.0.2.11:5683  2 bytes "a2"
+00:00:17.000    4  ended        192.0.2.12:5683  4.04 Not Found  0 bytes ""
+`, out)
+	out, err = watch(observeFlags{count: 1, json: true})
+	require.NoError(t, err)
+	require.Contains(t, out, `"number":1,"state":"live"`)
+	require.Contains(t, out, `"member":"192.0.2.11:5683"`)
+
+	require.NoError(t, servers[0].Close())
+	require.NoError(t, servers[1].Close())
+	_, err = watch(observeFlags{duration: time.Minute})
+	require.ErrorContains(t, err, "no value from coap://224.0.1.187 within 1m0s")
 }
 
 // TestNobody has groups that stay silent, and one that is left in the middle.

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/echo"
 	"github.com/coapkit/coap/transport/udp"
 )
 
@@ -49,7 +50,8 @@ func startServer(t *testing.T, h coap.Handler) string {
 	t.Helper()
 	conn, err := udp.Listen("127.0.0.1:0", nil)
 	require.NoError(t, err)
-	server := coap.Server{Handler: h}
+	// Messages are counted: nobody has to prove an address first.
+	server := coap.Server{Handler: h, Config: &coap.Config{ServeEcho: echo.ServerConfig{Mode: echo.Off}}}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(context.Background(), conn) }()
 	t.Cleanup(func() {
@@ -209,10 +211,10 @@ func TestUsageErrors(t *testing.T) {
 		{"payload from a folder", []string{"put", "-f", ".", "coap://127.0.0.1/"}, "-f .: this is a folder"},
 		{"observe, count", []string{"observe", "-n", "0", "coap://127.0.0.1/"}, "-n 0: want 1 or more"},
 		{"observe, duration", []string{"observe", "-d", "-1s", "coap://127.0.0.1/"}, "-d -1s: want more than 0"},
-		{"observe, group", []string{"observe", "coap://224.0.1.187/"}, "224.0.1.187 is a group, and one server is observed"},
 		{"two payloads", []string{"put", "-p", "a", "-f", "b", "coap://127.0.0.1/"}, "-p and -f are two payloads"},
 		{"no such file", []string{"put", "-f", "no/such/file", "coap://127.0.0.1/"}, "-f no/such/file:"},
 		{"options too long", []string{"get", "coap://127.0.0.1/?" + strings.Repeat(strings.Repeat("x", 200)+"&", 6)}, "does not fit into one datagram of 1152 bytes"},
+		{"serve, prove", []string{"serve", "--prove", "yes"}, "--prove yes: want large, always or off"},
 		{"serve, argument", []string{"serve", "5683"}, `coap serve takes no arguments, have "5683"`},
 		{"serve, address", []string{"serve", "--listen", "5683"}, "want host:port"},
 		{"serve, loss", []string{"serve", "--loss", "20"}, "want 0% to 100%, or 0 to 1"},

@@ -26,6 +26,9 @@ the value, how current it is, and the value:
 A line without number is about the value before it. What could not be shown in time
 is skipped: an observer gets the latest state, not each one.
 
+With the address of a group all its members are observed, and each line says which one
+it is about; ended is the state of a member that no longer takes part.
+
 Exit status: 0 after -n values or after -d, 2 when the observation ended by itself or
 brought no value, 130 when interrupted. With --json, each line is an object:
 
@@ -34,12 +37,14 @@ brought no value, 130 when interrupted. With --json, each line is an object:
   state      as above
   sequence   the number that the server has given the value, if any
   skipped    how many values and states before it were
-  cause      why it is stale, if that is known
+  cause      why it is stale or ended, if that is known
+  member     the address of the member of a group
   and those of coap get: uri, peer, elapsed, code, name, options, payload, text`
 
 const observeExamples = `  coap observe coap://localhost/time
   coap observe -n 2 coap://localhost/text           the value and the next one
-  coap observe -d 1m --json coap://localhost/time`
+  coap observe -d 1m --json coap://localhost/time
+  coap observe coap://224.0.1.187/temperature       of all servers on the link`
 
 // observeFlags are the flags of coap observe.
 type observeFlags struct {
@@ -83,8 +88,6 @@ func newObserveCommand(s *streams) *cobra.Command {
 func (f *observeFlags) check(cmd *cobra.Command, t target) error {
 	given := cmd.Flags().Changed
 	switch {
-	case t.isGroup():
-		return usagef("%v is a group, and one server is observed: find the members with: coap discover %v", t.addr, t)
 	case given("count") && f.count < 1:
 		return usagef("-n %d: want 1 or more", f.count)
 	case given("duration") && f.duration <= 0:
@@ -112,13 +115,18 @@ func (f *observeFlags) run(cmd *cobra.Command, s *streams, uri string) error {
 		return err
 	}
 	defer session.close()
+	w := &watcher{s: s, t: t, uri: uri, json: f.json, began: time.Now()}
+	if t.isGroup() {
+		req.IfIndex = t.link
+		return f.watchGroup(cmd.Context(), w, &session.client, req)
+	}
 	// It ends by Cancel, which tells the server.
 	o, err := session.client.ObserveRequest(context.WithoutCancel(cmd.Context()), req)
 	if err != nil {
 		return usagef("%s", plain(err))
 	}
 	defer leave(o)
-	return f.watch(cmd.Context(), &watcher{s: s, t: t, uri: uri, json: f.json, began: time.Now()}, o)
+	return f.watch(cmd.Context(), w, o)
 }
 
 // goodbye is how long the server has to confirm that it forgets an observer.
@@ -150,11 +158,38 @@ func (f *observeFlags) watch(ctx context.Context, w *watcher, o *observe.Observa
 		case err != nil:
 			return w.whyEnded(err)
 		}
-		if err := w.write(time.Now(), n); err != nil {
+		if err := w.write(time.Now(), n, ""); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// watchGroup is watch for all members of a group.
+func (f *observeFlags) watchGroup(ctx context.Context, w *watcher, c *coap.Client, req *coap.Request) error {
+	enough, cancel := ctx, func() {}
+	if f.duration > 0 {
+		enough, cancel = context.WithTimeout(ctx, f.duration)
+	}
+	defer cancel()
+	for n, err := range c.ObserveGroup(enough, req) {
+		switch stop := interrupted(ctx); {
+		case stop != nil:
+			return stop
+		case err != nil && enough.Err() != nil:
+			return w.enough(f.duration)
+		case err != nil:
+			w.cause = err // other interfaces may do better
+			continue
+		}
+		if err := w.write(time.Now(), n.Notification, n.Peer.String()); err != nil {
+			return err
+		}
+		if f.count > 0 && w.values >= f.count {
+			return nil
+		}
+	}
+	return w.whyEnded(w.cause)
 }
 
 // watcher writes notifications.
@@ -168,8 +203,8 @@ type watcher struct {
 	cause  error // the last that is known
 }
 
-// write writes one line.
-func (w *watcher) write(now time.Time, n coap.Notification) (err error) {
+// write writes one line; member is who of a group it is about.
+func (w *watcher) write(now time.Time, n coap.Notification, member string) (err error) {
 	if n.Response != nil {
 		w.values++
 	}
@@ -177,9 +212,9 @@ func (w *watcher) write(now time.Time, n coap.Notification) (err error) {
 		w.cause = n.Cause
 	}
 	if w.json {
-		return writeJSON(w.s.out, w.object(now, n))
+		return writeJSON(w.s.out, w.object(now, n, member))
 	}
-	if _, err = io.WriteString(w.s.out, notificationLine(now, w.values, n, w.why(n))); err != nil {
+	if _, err = io.WriteString(w.s.out, notificationLine(now, w.values, n, member, w.why(n))); err != nil {
 		return usagef("cannot write the result: %v", err)
 	}
 	return nil
@@ -187,7 +222,7 @@ func (w *watcher) write(now time.Time, n coap.Notification) (err error) {
 
 // why is the cause of a state in words.
 func (w *watcher) why(n coap.Notification) string {
-	if n.Cause == nil {
+	if n.Cause == nil || n.Response != nil && n.Response.Err() != nil { // the response says it
 		return ""
 	}
 	return printable(w.explain(n.Cause))
@@ -224,15 +259,18 @@ func (w *watcher) whyEnded(err error) error {
 	return noAnswerf("the observation ended: %s", w.explain(err))
 }
 
-// notificationLine writes a notification for people: number is that of the last value, why
-// explains the state.
-func notificationLine(now time.Time, number int, n coap.Notification, why string) string {
+// notificationLine writes a notification for people: number is that of the last value, member who
+// of a group it is about, if one, why explains the state.
+func notificationLine(now time.Time, number int, n coap.Notification, member, why string) string {
 	var b strings.Builder
 	shown := ""
 	if n.Response != nil {
 		shown = fmt.Sprint(number)
 	}
 	fmt.Fprintf(&b, "%s %4s  %-11v", now.Format("15:04:05.000"), shown, n.State)
+	if member != "" {
+		b.WriteString("  " + member)
+	}
 	if r := n.Response; r != nil {
 		if r.Code != message.Content {
 			fmt.Fprintf(&b, "  %v", r.Code)
@@ -256,11 +294,12 @@ type notificationJSON struct {
 	Sequence *uint32 `json:"sequence,omitempty"`
 	Skipped  int     `json:"skipped,omitempty"`
 	Cause    string  `json:"cause,omitempty"`
+	Member   string  `json:"member,omitempty"`
 	*responseJSON
 }
 
-func (w *watcher) object(now time.Time, n coap.Notification) *notificationJSON {
-	j := &notificationJSON{Time: now.Format(time.RFC3339Nano), State: n.State.String(), Skipped: n.Skipped, Cause: w.why(n)}
+func (w *watcher) object(now time.Time, n coap.Notification, member string) *notificationJSON {
+	j := &notificationJSON{Time: now.Format(time.RFC3339Nano), State: n.State.String(), Skipped: n.Skipped, Cause: w.why(n), Member: member}
 	if n.Response == nil {
 		return j
 	}

@@ -119,7 +119,7 @@ func TestNotificationLine(t *testing.T) {
 		{State: 1, Response: response(message.Valid, "")},
 		{State: 2},
 	} {
-		b.WriteString(notificationLine(at, 12, n, map[bool]string{true: "it is silent"}[n.State == 2]))
+		b.WriteString(notificationLine(at, 12, n, "", map[bool]string{true: "it is silent"}[n.State == 2]))
 	}
 	golden(t, "observe", b.String())
 }

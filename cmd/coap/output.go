@@ -31,6 +31,9 @@ func (a *answer) ofGroup() bool { return a.number > 0 }
 
 // heading returns the code, and who has answered if that is not clear.
 func (a *answer) heading() string {
+	if a.resp.Code == message.Empty {
+		return "no response, as asked"
+	}
 	if !a.ofGroup() {
 		return a.resp.Code.String()
 	}
@@ -58,7 +61,7 @@ func writeResponse(s *streams, a *answer, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	if a.ofGroup() || a.resp.Code.IsSuccess() {
+	if a.ofGroup() || a.resp.Err() == nil {
 		return nil
 	}
 	return &failure{status: int(a.resp.Code.Class())}

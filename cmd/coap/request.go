@@ -79,6 +79,7 @@ type requestFlags struct {
 	reach
 	transfer
 	non      bool
+	silent   bool
 	payload  string
 	file     string
 	fromFile bool // file is given
@@ -115,6 +116,7 @@ func (f *requestFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.BoolVarP(&f.non, "non", "N", false, "send the request non-confirmable: once, not repeated if it gets lost")
+	fs.BoolVar(&f.silent, "no-response", false, "ask for no response, and wait for none: with -N, and from a group,\nnobody learns whether the request has arrived")
 	fs.StringVarP(&f.payload, "payload", "p", "", "send this `text` as payload")
 	fs.StringVarP(&f.file, "file", "f", "", "send the content of a `file` as payload; - is standard input")
 	fs.StringVarP(&f.format, "format", "t", "", "content `format` of the payload by name or number: text, json, 50;\nnone is stated without it")
@@ -143,6 +145,7 @@ func (f *requestFlags) run(cmd *cobra.Command, s *streams, code coap.Code, uri s
 		return err
 	}
 	req.Authority, req.IfIndex = t.authority, t.link
+	req.NonConfirmable = req.NonConfirmable || t.isGroup()
 	src, err := f.attach(cmd.Context(), s.in, req, t.isGroup())
 	if err != nil {
 		return err
@@ -150,7 +153,7 @@ func (f *requestFlags) run(cmd *cobra.Command, s *streams, code coap.Code, uri s
 	if src != nil {
 		defer src.close()
 	}
-	if t.isGroup() {
+	if t.isGroup() && !f.silent {
 		return f.askMembers(cmd.Context(), s, t, req, uri)
 	}
 	return f.askOne(cmd.Context(), s, t, req, src, uri)
@@ -227,6 +230,10 @@ func (f *requestFlags) request(code coap.Code, uri string) (*coap.Request, error
 		return nil, whyBadURI(err)
 	}
 	req.NonConfirmable = f.non
+	if f.silent {
+		const all = 2 | 8 | 16 // the classes of responses (RFC 7967 section 2.1)
+		req.Options.SetUint(message.OptionNoResponse, all)
+	}
 	if f.format != "" {
 		format, err := parseFormat("-t", f.format)
 		if err != nil {

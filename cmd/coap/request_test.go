@@ -42,6 +42,7 @@ func TestRequest(t *testing.T) {
 		{"path, query and escapes", "get URI/b%2Fc/?d=%26&e", "", `GET /a/b%2Fc/?d=%26&e con`},
 
 		{"-N", "get -N URI", "", `GET /a non`},
+		{"--no-response", "put --no-response URI", "", `PUT /a con No-Response: 26`},
 		{"-p before", "put -p hello URI", "", `PUT /a con "hello"`},
 		{"-p after", "put URI -p hello", "", `PUT /a con "hello"`},
 		{"-p negative", "put URI -p -5", "", `PUT /a con "-5"`},

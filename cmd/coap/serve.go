@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/echo"
 	"github.com/coapkit/coap/transport"
 	"github.com/coapkit/coap/transport/udp"
 )
@@ -38,6 +39,7 @@ type serveFlags struct {
 	listen  string
 	member  membership
 	leisure time.Duration
+	prove   string
 	loss    share
 	delay   time.Duration
 	seed    uint64
@@ -68,10 +70,12 @@ func newServeCommand(s *streams) *cobra.Command {
 	f.StringVarP(&flags.listen, "listen", "l", ":5683", "listen on this `address`, host:port; without host on all addresses,\nport 0 lets the system choose")
 	flags.member.register(cmd)
 	f.DurationVar(&flags.leisure, "leisure", defaultLeisure, "with --group, answer a group within this time; 0 is at once")
+	f.StringVar(&flags.prove, "prove", "large", "`when` clients have to prove their address: large, before large answers\nand observing; always; off, for those that do not know the Echo option;\n")
 	f.Var(&flags.loss, "loss", "lose this share of all datagrams, 20% or 0.2")
 	f.DurationVar(&flags.delay, "delay", 0, "delay each datagram by this much, such as 50ms")
 	f.Uint64Var(&flags.seed, "seed", 0, "lose the same datagrams each time (random if not given)")
 	f.BoolVarP(&flags.verbose, "verbose", "v", false, "show a chart of all messages")
+	must(cmd.RegisterFlagCompletionFunc("prove", cobra.FixedCompletions([]string{"large", "always", "off"}, cobra.ShellCompDirectiveNoFileComp)))
 	for _, name := range [...]string{"listen", "leisure", "loss", "delay", "seed"} {
 		must(cmd.RegisterFlagCompletionFunc(name, noCompletion))
 	}
@@ -86,6 +90,10 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 	if f.leisure < 0 || f.leisure > time.Minute {
 		return usagef("--leisure %v: want 0 to 1m", f.leisure)
 	}
+	proof, ok := map[string]echo.Mode{"large": echo.Large, "always": echo.Always, "off": echo.Off}[f.prove]
+	if !ok {
+		return usagef("--prove %s: want large, always or off", f.prove)
+	}
 	if err := f.member.check(f.listen); err != nil {
 		return err
 	}
@@ -99,6 +107,7 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	cfg := &coap.Config{Params: coap.Params{DefaultLeisure: f.leisure}}
+	cfg.ServeEcho.Mode = proof
 	if f.leisure == 0 {
 		cfg.Params.DefaultLeisure = -1 // no delay
 	}

@@ -86,7 +86,8 @@ func TestServe(t *testing.T) {
 	status, log := server.stop()
 	assert.Equal(t, exitSuccess, status)
 	assert.Contains(t, log, index)
-	assert.Contains(t, log, "requests: 1, duplicates: 0, separate responses: 0, retransmissions: 0\n")
+	// One, and one to prove the address.
+	assert.Contains(t, log, "requests: 2, duplicates: 0, separate responses: 0, retransmissions: 0\n")
 	assert.NotContains(t, log, "bad network")
 }
 

@@ -18,6 +18,8 @@ import (
 func pauseNot(context.Context) error { return nil }
 
 // Each change of the state is told, whoever makes it, and a request that changes nothing is not.
+//
+// Proves 7252-5.8.3-03, 7252-5.8.4-01.
 func TestChanging(t *testing.T) {
 	for _, path := range []string{"/obs", "/obs-non", "/obs-large", "/obs-pumping"} {
 		t.Run(path, func(t *testing.T) {
@@ -63,6 +65,8 @@ func TestChanging(t *testing.T) {
 }
 
 // TD_COAP_OBS_04: the server loses its observers and tells nobody.
+//
+// Proves 7252-5.8.2-02.
 func TestReset(t *testing.T) {
 	var lost atomic.Int32
 	r := newRig(t, func(s *site) {

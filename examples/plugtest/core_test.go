@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,6 +14,8 @@ import (
 )
 
 // TD_COAP_CORE_01 to 08.
+//
+// Proves 7252-5.8.1-01, 7252-5.8.3-01.
 func TestTest(t *testing.T) {
 	for name, mode := range map[string]with{"CON": func(*coap.Request) {}, "NON": nonConfirmable()} {
 		t.Run(name, func(t *testing.T) {
@@ -32,6 +36,8 @@ func TestTest(t *testing.T) {
 }
 
 // TD_COAP_CORE_18: each segment of the location is an option of its own.
+//
+// Proves 7252-5.8.2-01.
 func TestPostToTest(t *testing.T) {
 	r := newRig(t)
 	r.do(coap.NotFound, coap.GET, location)
@@ -210,4 +216,38 @@ func TestCreate(t *testing.T) {
 func TestPing(t *testing.T) {
 	r := newRig(t)
 	require.NoError(t, r.client.Ping(context.Background(), ""))
+}
+
+// GET changes nothing, and PUT and DELETE leave the same when they are made twice.
+//
+// Proves 7252-5.1-01, 7252-5.1-02.
+func TestSafeAndIdempotent(t *testing.T) {
+	r := newRig(t, func(s *site) { s.wait = pauseNot })
+	paths := r.links("/.well-known/core")
+	state := func() (all []string) {
+		for _, path := range paths {
+			resp, err := r.client.Get(t.Context(), path)
+			require.NoError(t, err)
+			all = append(all, path+" "+resp.Code.String()+" "+string(resp.Payload))
+		}
+		return all
+	}
+	require.Equal(t, state(), state())
+	for _, path := range paths {
+		before := state()
+		_, err := r.client.Put(t.Context(), path, coap.TextPlain, []byte("new"))
+		require.NoError(t, err)
+		put := state()
+		_, err = r.client.Put(t.Context(), path, coap.TextPlain, []byte("new"))
+		require.NoError(t, err)
+		require.Equal(t, put, state(), "PUT %s", path)
+		require.Equal(t, path == "/test" || path == "/validate" || path == "/large-update" || strings.HasPrefix(path, "/obs") && path != "/obs-reset",
+			!slices.Equal(before, put), "PUT %s does something", path)
+		_, err = r.client.Delete(t.Context(), path)
+		require.NoError(t, err)
+		deleted := state()
+		_, err = r.client.Delete(t.Context(), path)
+		require.NoError(t, err)
+		require.Equal(t, deleted, state(), "DELETE %s", path)
+	}
 }

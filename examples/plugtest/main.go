@@ -51,6 +51,7 @@ import (
 	"time"
 
 	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/echo"
 	"github.com/coapkit/coap/transport/udp"
 )
 
@@ -87,6 +88,8 @@ func run(ctx context.Context, listen string, cfg *coap.Config, out io.Writer) er
 	fmt.Fprintf(out, "serving on %v\n", conn.LocalAddr())
 	s := newSite()
 	cfg.ServeObserve.ConfirmFor = confirm
+	// Test suites are older than the Echo option, and this is no server for the Internet.
+	cfg.ServeEcho.Mode = echo.Off
 	server := &coap.Server{Handler: s.mux(), Config: cfg}
 	s.notify, s.forget = server.Notify, server.Forget
 	working, stop := context.WithCancel(ctx)
