@@ -13,6 +13,7 @@ import (
 
 	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/blockwise"
+	"github.com/coapkit/coap/echo"
 	"github.com/coapkit/coap/message"
 )
 
@@ -23,13 +24,14 @@ var loopback4 = netip.MustParseAddr("127.0.0.1")
 type transfer struct {
 	method message.Code
 	path   string
-	length int // of the body, in bytes
-	ask    int // size of the blocks that the client begins with, 0 if it is not told
-	limit  int // size of the blocks that the server wants, 0 if it does not care
+	length int  // of the body, in bytes
+	ask    int  // size of the blocks that the client begins with, 0 if it is not told
+	limit  int  // size of the blocks that the server wants, 0 if it does not care
+	prove  bool // the server wants a proof of the client's address
 }
 
 func (x transfer) String() string {
-	return fmt.Sprintf("%v %s of %d in blocks of %d for %d", x.method, x.path, x.length, x.ask, x.limit)
+	return fmt.Sprintf("%v %s of %d in blocks of %d for %d, prove %v", x.method, x.path, x.length, x.ask, x.limit, x.prove)
 }
 
 // block returns the size of the blocks that both agree on.
@@ -60,7 +62,11 @@ func (x transfer) start(t *testing.T, host netip.Addr) *depot {
 	if x.method == message.GET {
 		body = x.body()
 	}
-	return startDepot(t, host, body, &coap.Config{ServeBlocks: blockwise.ServerConfig{BlockSize: x.limit}})
+	cfg := &coap.Config{ServeBlocks: blockwise.ServerConfig{BlockSize: x.limit}, ServeEcho: trusting}
+	if x.prove {
+		cfg.ServeEcho = echo.ServerConfig{Mode: echo.Always}
+	}
+	return startDepot(t, host, body, cfg)
 }
 
 // requireDone checks that the body has arrived, in blocks of the right sizes. saved is the file with
@@ -187,6 +193,8 @@ func TestLibcoapClientBlocks(t *testing.T) {
 	for _, x := range []transfer{
 		{method: message.GET, path: "/store", length: 1 << 20},
 		{method: message.GET, path: "/store", length: 1 << 20, ask: 1024},
+		{method: message.GET, path: "/store", length: 1 << 20, ask: 1024, prove: true},
+		{method: message.PUT, path: "/store", length: 1 << 20, ask: 1024, prove: true},
 		{method: message.GET, path: "/store", length: 1 << 20, ask: 64},
 		{method: message.GET, path: "/store", length: 5000, ask: 16},
 		{method: message.GET, path: "/store", length: 5000, ask: 1024, limit: 32},

@@ -44,7 +44,7 @@ func startDepot(t *testing.T, host netip.Addr, body []byte, cfg *coap.Config) *d
 	d := &depot{base: "coap://" + conn.LocalAddr().String(), wire: newBlockLog(true)}
 	d.replace(body)
 	if cfg == nil {
-		cfg = new(coap.Config)
+		cfg = &coap.Config{ServeEcho: trusting}
 	}
 	cfg.Trace = d.wire.trace
 	d.endpoint, err = coap.NewEndpoint(conn, d.mux(), cfg)

@@ -37,7 +37,7 @@ func startDirectory(t *testing.T, host netip.Addr, more int) (base string) {
 	}
 	conn, err := udp.Listen(netip.AddrPortFrom(host, 0).String(), nil)
 	require.NoError(t, err)
-	ep, err := coap.NewEndpoint(conn, mux, nil)
+	ep, err := coap.NewEndpoint(conn, mux, &coap.Config{ServeEcho: trusting})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ep.Close()) })
 	return "coap://" + conn.LocalAddr().String()

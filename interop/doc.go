@@ -2,13 +2,14 @@
 // processes on loopback, and dissectors read what we encode. Nothing here needs the
 // internet.
 //
-//	file               program    package
-//	tshark_test.go     tshark     tshark (Debian)
-//	libcoap_test.go    libcoap    libcoap3-bin (Debian)
-//	aiocoap_test.go    aiocoap    aiocoap (pip)
-//	netns_test.go      ip         iproute2 (Debian)
-//	node_test.go       node-coap  nodejs (Debian), coap (npm)
-//	coapthon_test.go   CoAPthon3  CoAPthon3 (pip)
+//	file                   program    package
+//	tshark_test.go         tshark     tshark (Debian)
+//	libcoap_test.go        libcoap    libcoap3-bin (Debian)
+//	aiocoap_test.go        aiocoap    aiocoap (pip)
+//	netns_test.go          ip         iproute2 (Debian)
+//	netns_libcoap_test.go  nsenter    util-linux (Debian)
+//	node_test.go           node-coap  nodejs (Debian), coap (npm)
+//	coapthon_test.go       CoAPthon3  CoAPthon3 (pip)
 //
 // aiocoap is looked for in the Python interpreter that COAPKIT_AIOCOAP_PYTHON names, or else in
 // python3. node-coap is looked for in the folder node_modules that COAPKIT_NODE_MODULES names, or else
@@ -23,8 +24,8 @@
 // resources in discovery_test.go; values that change in observe_test.go, which also has our server for them.
 // script_test.go runs the client scripts of testdata, which all take the same requests.
 //
-// The tests of netns_test.go have several hosts, which are processes in network namespaces of their
-// own, joined by bridges (Linux). They need the right to make these: that of root, or of
+// The tests of netns_test.go and netns_libcoap_test.go have several hosts, which are processes in
+// network namespaces of their own, joined by bridges (Linux). They need the right to make these: that of root, or of
 //
 //	unshare --user --map-root-user --net go test -run Netns ./interop
 //

@@ -130,7 +130,7 @@ type ServeArgs struct {
 // Serve starts the server and returns when it serves.
 func (a *Agent) Serve(args ServeArgs, _ *None) error {
 	a.server.Handler = coap.HandlerFunc(a.answer)
-	a.server.Config = &coap.Config{Params: coap.Params{DefaultLeisure: args.Leisure}}
+	a.server.Config = &coap.Config{Params: coap.Params{DefaultLeisure: args.Leisure}, ServeEcho: trusting}
 	serve := a.server.ListenAndServe
 	if a.server.Groups, a.server.Interfaces = args.Groups, args.Interfaces; args.ByHand {
 		var err error
@@ -178,8 +178,9 @@ func joinAll(conn *udp.Conn, groups []netip.Addr) error {
 	return nil
 }
 
-// answer is the handler of the server. /who tells what it knows of the request; /move runs
-// commands of ip before it answers.
+// answer is the handler of the server. /who tells what it knows of the request, /heard the most
+// important of it in so few bytes that everybody gets them at once; /move runs commands of ip before it
+// answers.
 func (a *Agent) answer(w *coap.Response, r *coap.Request) error {
 	s := Seen{
 		Path: r.Path(), Peer: r.Peer().Addr, Local: r.Local(), Group: r.Group(),
@@ -195,11 +196,16 @@ func (a *Agent) answer(w *coap.Response, r *coap.Request) error {
 			return err
 		}
 		return w.JSON(b)
+	case "/heard":
+		return w.Text(heard(s.IfIndex, s.Group))
 	case "/move":
 		return a.IP(string(r.Payload), nil)
 	}
 	return &coap.Error{Code: coap.NotFound}
 }
+
+// heard is what a server says at /heard: the interface and the group that it was asked by.
+func heard(ifIndex int, group netip.Addr) string { return fmt.Sprintf("%d %v", ifIndex, group) }
 
 // Seen returns the requests that the server got, since the last call.
 func (a *Agent) Seen(_ None, seen *[]Seen) error {
@@ -259,7 +265,8 @@ func (a Ask) request() (*coap.Request, error) {
 type Answer struct {
 	Peer, Local netip.AddrPort
 	IfIndex     int
-	Seen        Seen
+	Payload     []byte
+	Seen        Seen          // the payload, if that is JSON
 	After       time.Duration // since the request
 
 	Err   string // "" for a response
@@ -274,7 +281,10 @@ func (a *Answer) fill(resp *coap.Response, err error) {
 	}
 	if err == nil {
 		a.Peer, a.Local, a.IfIndex = resp.Peer().Addr, resp.Peer().Local, resp.Peer().IfIndex
-		err = json.Unmarshal(resp.Payload, &a.Seen)
+		a.Payload = resp.Payload
+		if format, _ := resp.Options.ContentFormat(); format == coap.JSON {
+			err = json.Unmarshal(resp.Payload, &a.Seen)
+		}
 	}
 	if err != nil {
 		a.Err = err.Error()

@@ -53,7 +53,7 @@ func peers(answers []Answer) (addrs []netip.AddrPort) {
 // All servers of a link answer a request to a group, each from its own unicast address, whether the
 // client names the interface, the zone, or nothing.
 //
-// Proves 7252-8.1-01, 7252-8.1-02, 7252-8.2-05.
+// Proves 7252-8.1-01, 7252-8.1-02, 7252-8.2-05, 7252-7.1-01.
 func TestNetnsGroup(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

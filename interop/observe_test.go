@@ -50,7 +50,7 @@ func startGauge(t *testing.T, host netip.Addr, value string, cfg observe.ServerC
 		return w.Text(g.value)
 	}, coap.Route{Observable: true})
 	cfg.OnEnd = func(_ exchange.Peer, _ string, why observe.End) { g.ends <- why }
-	g.endpoint, err = coap.NewEndpoint(conn, mux, &coap.Config{ServeObserve: cfg, Trace: g.wire.trace})
+	g.endpoint, err = coap.NewEndpoint(conn, mux, &coap.Config{ServeObserve: cfg, Trace: g.wire.trace, ServeEcho: trusting})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, g.endpoint.Close()) })
 	return g

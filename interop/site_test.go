@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/echo"
 	"github.com/coapkit/coap/message"
 	"github.com/coapkit/coap/transport/udp"
 )
@@ -31,6 +32,9 @@ type site struct {
 // hello is the representation of /text in the beginning.
 const hello = "hello"
 
+// trusting is for the clients that do not know the Echo option, which are most.
+var trusting = echo.ServerConfig{Mode: echo.Off}
+
 // startSite starts a site on a port of host.
 func startSite(t *testing.T, host netip.Addr, params coap.Params) *site {
 	t.Helper()
@@ -38,7 +42,7 @@ func startSite(t *testing.T, host netip.Addr, params coap.Params) *site {
 	require.NoError(t, err)
 	text := hello
 	s := &site{base: "coap://" + conn.LocalAddr().String(), wire: newRecorder(true), text: &text}
-	s.server = &coap.Server{Handler: s.mux(), Config: &coap.Config{Params: params, Trace: s.wire.trace}}
+	s.server = &coap.Server{Handler: s.mux(), Config: &coap.Config{Params: params, Trace: s.wire.trace, ServeEcho: trusting}}
 	served := make(chan error, 1)
 	go func() { served <- s.server.Serve(context.Background(), conn) }()
 	t.Cleanup(func() {
