@@ -202,3 +202,14 @@ func TestFormatString(t *testing.T) {
 	require.Equal(t, "string", FormatString.String())
 	require.Equal(t, "Format(5)", Format(5).String())
 }
+
+// Numbers for experiments have no meaning here: programs give them one.
+//
+// Proves 7252-12.2-01, 7252-12.3-01.
+func TestNumbersForExperiments(t *testing.T) {
+	for n := 65000; n <= 65535; n++ {
+		_, ok := (*Registry)(nil).Lookup(OptionNumber(n))
+		require.False(t, ok, "option %d", n)
+		require.Empty(t, ContentFormat(n).MediaType(), "content format %d", n)
+	}
+}

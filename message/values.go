@@ -321,7 +321,11 @@ func (o *Options) Location() (ref string, ok bool) {
 	if !found {
 		return "", false
 	}
-	return string(appendTarget(nil, o, OptionLocationPath, OptionLocationQuery)), true
+	ref = string(appendTarget(nil, o, OptionLocationPath, OptionLocationQuery))
+	if strings.HasPrefix(ref, "//") {
+		ref = "/." + ref // else its first segment would be read as the name of a server
+	}
+	return ref, true
 }
 
 // SetLocation says where a resource was created, as path and query in the form of a URI,

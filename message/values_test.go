@@ -1,6 +1,8 @@
 package message
 
 import (
+	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Proves 7252-5.5.1-s03.
 func TestContentFormatAndAccept(t *testing.T) {
 	var o Options
 	_, ok := o.ContentFormat()
@@ -27,9 +30,12 @@ func TestContentFormatAndAccept(t *testing.T) {
 	o.Set(OptionContentFormat, []byte{0, 0, 50})
 	_, ok = o.ContentFormat()
 	require.False(t, ok, "a value of three bytes is out of range")
+	o.Set(OptionAccept, []byte{0, 0, 50})
+	_, ok = o.Accept()
+	require.False(t, ok, "a value of three bytes is out of range")
 }
 
-// Proves 7252-5.10.5-s02, 7252-5.10.5-s03, 7252-5.4.4-01, 7252-5.4.4-02.
+// Proves 7252-5.10.5-s02, 7252-5.10.5-s03, 7252-5.4.4-01, 7252-5.4.4-02, 7252-5.6.1-01.
 func TestMaxAge(t *testing.T) {
 	var o Options
 	require.Equal(t, 60*time.Second, o.MaxAge(), "the default")
@@ -54,6 +60,9 @@ func TestMaxAge(t *testing.T) {
 	require.Equal(t, 60*time.Second, o.MaxAge(), "a value of five bytes is ignored")
 }
 
+// Without the option nothing is known of the size, and an empty one is the size 0.
+//
+// Proves 7959-4-s23.
 func TestSizes(t *testing.T) {
 	var o Options
 	_, ok := o.Size1()
@@ -68,6 +77,35 @@ func TestSizes(t *testing.T) {
 	size, ok = o.Size2()
 	require.True(t, ok)
 	require.Zero(t, size)
+}
+
+// What is set again is replaced, so that nothing is there twice.
+//
+// Proves 7252-5.4.5-02.
+func TestSetTwice(t *testing.T) {
+	var o Options
+	u, err := ParseURI("coap://h.example:7/a?b")
+	require.NoError(t, err)
+	for range 2 {
+		require.NoError(t, u.SetOptions(&o, netip.MustParseAddrPort("192.0.2.1:5683")))
+		o.SetContentFormat(JSON)
+		o.SetAccept(JSON)
+		o.SetMaxAge(time.Second)
+		o.SetSize1(1)
+		o.SetSize2(1)
+		o.SetIfNoneMatch()
+		require.NoError(t, o.SetETag([]byte("tag")))
+		require.NoError(t, o.SetLocation("/c?d"))
+		want := []OptionNumber{
+			OptionURIHost, OptionETag, OptionIfNoneMatch, OptionURIPort, OptionLocationPath, OptionURIPath, OptionContentFormat,
+			OptionMaxAge, OptionURIQuery, OptionAccept, OptionLocationQuery, OptionSize2, OptionSize1,
+		}
+		var got []OptionNumber
+		for n := range o.All() {
+			got = append(got, n)
+		}
+		require.Equal(t, want, got)
+	}
 }
 
 // Proves 7252-5.10.6-01, 7252-5.10.6.1-01, 7252-5.10.6.2-01.
@@ -243,18 +281,29 @@ func TestSetTarget(t *testing.T) {
 	}
 }
 
-// Proves 7252-5.10.7-s09, 7252-5.10.7-s10, 7252-5.10.7-02.
+// Proves 7252-5.10.7-s03, 7252-5.10.7-s09, 7252-5.10.7-s10, 7252-5.10.7-02, 7252-5.9.1.1-s03, 7252-5.9.1.1-s04.
 func TestLocation(t *testing.T) {
 	var o Options
 	_, ok := o.Location()
-	require.False(t, ok)
+	require.False(t, ok, "created at the URI of the request")
+	base, err := url.Parse("coap://h:1/x/y?z")
+	require.NoError(t, err)
 	for ref, want := range map[string]string{
-		"/jobs/17": "/jobs/17", "/a%2Fb/?c=d&%26": "/a%2Fb/?c=d&%26", "?x": "/?x", "/": "/", "/a/./../b": "/b", "/..": "/", "//": "//",
+		"/jobs/17": "/jobs/17", "/a%2Fb/?c=d&%26": "/a%2Fb/?c=d&%26", "?x": "/?x", "/": "/", "/a/./../b": "/b", "/..": "/",
+		"//": "//", "//other:2/x": "//other:2/x", "/a//b": "/a//b",
 	} {
 		require.NoError(t, o.SetLocation(ref))
 		got, ok := o.Location()
 		require.True(t, ok)
-		require.Equal(t, want, got)
+		reference, err := url.Parse(got)
+		require.NoError(t, err)
+		require.Equal(t, "coap://h:1"+want, base.ResolveReference(reference).String())
+		if !strings.HasPrefix(want, "//") {
+			require.Equal(t, want, got)
+		}
+		require.NoError(t, o.SetLocation(got), "what is read can be written")
+		again, _ := o.Location()
+		require.Equal(t, got, again)
 		for v := range o.Values(OptionLocationPath) {
 			require.False(t, isDots(v))
 		}
