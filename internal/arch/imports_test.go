@@ -21,6 +21,7 @@ var floors = map[string][]string{
 	"message":           {"internal/wire"},
 	"transport":         {},
 	"internal/registry": {},
+	"internal/entropy":  {},
 	"linkformat":        {},
 	// floor 1
 	"codec":    {"message", "internal/wire"},
@@ -28,17 +29,24 @@ var floors = map[string][]string{
 	// floor 2
 	"internal/engine": {"message", "codec", "exchange", "transport"},
 	"transport/udp":   {"transport"},
-	"blockwise":       {"message", "exchange"},
-	"observe":         {"message", "exchange"},
+	"blockwise":       {"message", "exchange", "internal/entropy"},
+	"observe":         {"message", "exchange", "internal/entropy"},
+	"echo":            {"message", "exchange", "internal/entropy"},
 	"transport/mem":   {"transport"},
 	// floor 3
-	".": {"message", "codec", "exchange", "internal/engine", "blockwise", "observe", "linkformat", "transport", "transport/udp"},
+	".": {"message", "codec", "exchange", "internal/engine", "internal/entropy", "blockwise", "observe", "echo", "linkformat", "transport", "transport/udp"},
+	// floor 4
+	"coaptest": {".", "message", "codec", "exchange", "echo", "transport", "transport/mem"},
 	// for tests, of ours and of users
-	"transport/transporttest": {"transport"},
-	"internal/reference":      {"message"},
-	"internal/arch":           {},
-	"fuzz":                    {"*"},
-	"interop":                 {"*"},
+	"transport/transporttest":     {"transport"},
+	"internal/reference":          {"message"},
+	"internal/arch":               {},
+	"internal/conformance":        {},
+	"internal/conformance/mutate": {},
+	"internal/simulate":           {"*"},
+	"internal/hostile":            {"*"},
+	"fuzz":                        {"*"},
+	"interop":                     {"*"},
 }
 
 type listed struct {
