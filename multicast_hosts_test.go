@@ -103,6 +103,33 @@ func TestGroupsOnLinks(t *testing.T) {
 	})
 }
 
+// A server joins its groups on an interface that appears while it runs.
+func TestGroupOnNewInterface(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		network := mem.NewNetwork(mem.Config{})
+		host, err := network.Host(link(1, 1))
+		require.NoError(t, err)
+		conn, err := host.Listen(netip.AddrPortFrom(netip.Addr{}, 5683))
+		require.NoError(t, err)
+		s := &coap.Server{Handler: who, Groups: coap.AllNodes()}
+		done := make(chan error, 1)
+		go func() { done <- s.Serve(t.Context(), conn) }()
+		here := link(2, 9)
+		c := &coap.Client{Endpoint: endpoint(t, node(t, network, 0, here), nil, nil)}
+		for _, group := range coap.AllNodes() {
+			require.Empty(t, ask(t, c, group, 0), "there is no server on this link")
+		}
+		require.NoError(t, host.Attach(link(2, 1)))
+		require.Error(t, host.Attach(link(2, 1)), "the addresses are taken")
+		pass(time.Minute)
+		for _, group := range coap.AllNodes() {
+			require.Equal(t, []netip.AddrPort{zoned(group, link(2, 1), here)}, ask(t, c, group, 0))
+		}
+		require.NoError(t, s.Close())
+		require.NoError(t, <-done)
+	})
+}
+
 // Nothing wrong that is sent to a group has an answer, neither a Reset nor an error, and the servers go
 // on.
 //

@@ -27,7 +27,7 @@ type Interface struct {
 // Host is a computer with one or more interfaces.
 type Host struct {
 	net   *Network
-	ifs   []*iface // immutable
+	ifs   []*iface // guarded by net.mu
 	conns []*Conn  // guarded by net.mu
 	port  uint16   // the last port that was chosen; guarded by net.mu
 }
@@ -53,29 +53,47 @@ func (n *Network) Host(ifs ...Interface) (*Host, error) {
 	return n.hostLocked(ifs)
 }
 
+// Attach adds interfaces to the host, as when a network is plugged in. Errors are as for
+// [Network.Host]; then nothing is added.
+func (h *Host) Attach(ifs ...Interface) error {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	before := len(h.ifs)
+	err := h.attach(ifs)
+	if err != nil {
+		h.ifs = h.ifs[:before]
+	}
+	return err
+}
+
 func (n *Network) hostLocked(ifs []Interface) (*Host, error) {
 	h := &Host{net: n, port: firstPort - 1}
+	return h, h.attach(ifs)
+}
+
+func (h *Host) attach(ifs []Interface) error {
+	n := h.net
 	mine := make(map[address]*iface)
-	for place, itf := range ifs {
+	for _, itf := range ifs {
 		i := &iface{Interface: itf, host: h}
 		if i.Index == 0 {
-			i.Index = place + 1
+			i.Index = len(h.ifs) + 1
 		}
 		if i.Name == "" {
 			i.Name = "mem" + strconv.Itoa(i.Index)
 		}
 		if i.Index < 0 || h.byIndex(i.Index) != nil {
-			return nil, fmt.Errorf("mem: interface %s: index %d: %w", i.Name, i.Index, syscall.EINVAL)
+			return fmt.Errorf("mem: interface %s: index %d: %w", i.Name, i.Index, syscall.EINVAL)
 		}
 		i.Addrs = slices.Clone(itf.Addrs)
 		for k, ip := range i.Addrs {
 			ip = ip.Unmap().WithZone("")
 			if !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip == broadcast {
-				return nil, fmt.Errorf("mem: %v is no unicast address: %w", ip, syscall.EINVAL)
+				return fmt.Errorf("mem: %v is no unicast address: %w", ip, syscall.EINVAL)
 			}
 			key := addressOf(ip, i.Link)
 			if n.addrs[key] != nil || mine[key] != nil {
-				return nil, fmt.Errorf("mem: address %v: %w", ip, syscall.EADDRINUSE)
+				return fmt.Errorf("mem: address %v: %w", ip, syscall.EADDRINUSE)
 			}
 			mine[key] = i
 			i.Addrs[k] = i.zoned(ip)
@@ -85,7 +103,7 @@ func (n *Network) hostLocked(ifs []Interface) (*Host, error) {
 	for key, i := range mine {
 		n.addrs[key] = i
 	}
-	return h, nil
+	return nil
 }
 
 // zoned adds the zone to an address that needs one.
