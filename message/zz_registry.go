@@ -4,58 +4,58 @@ package message
 
 // The code of a message that is neither request nor response.
 const (
-	Empty Code = 0<<5 | 0 // 0.00 Empty, RFC 7252
+	Empty Code = 0<<5 + 0 // 0.00 Empty, RFC 7252
 )
 
 // Request methods.
 const (
-	GET    Code = 0<<5 | 1 // 0.01 GET, RFC 7252
-	POST   Code = 0<<5 | 2 // 0.02 POST, RFC 7252
-	PUT    Code = 0<<5 | 3 // 0.03 PUT, RFC 7252
-	DELETE Code = 0<<5 | 4 // 0.04 DELETE, RFC 7252
-	FETCH  Code = 0<<5 | 5 // 0.05 FETCH, RFC 8132
-	PATCH  Code = 0<<5 | 6 // 0.06 PATCH, RFC 8132
-	IPATCH Code = 0<<5 | 7 // 0.07 iPATCH, RFC 8132
+	GET    Code = 0<<5 + 1 // 0.01 GET, RFC 7252
+	POST   Code = 0<<5 + 2 // 0.02 POST, RFC 7252
+	PUT    Code = 0<<5 + 3 // 0.03 PUT, RFC 7252
+	DELETE Code = 0<<5 + 4 // 0.04 DELETE, RFC 7252
+	FETCH  Code = 0<<5 + 5 // 0.05 FETCH, RFC 8132
+	PATCH  Code = 0<<5 + 6 // 0.06 PATCH, RFC 8132
+	IPATCH Code = 0<<5 + 7 // 0.07 iPATCH, RFC 8132
 )
 
 // Response codes.
 const (
-	Created                  Code = 2<<5 | 1  // 2.01 Created, RFC 7252
-	Deleted                  Code = 2<<5 | 2  // 2.02 Deleted, RFC 7252
-	Valid                    Code = 2<<5 | 3  // 2.03 Valid, RFC 7252
-	Changed                  Code = 2<<5 | 4  // 2.04 Changed, RFC 7252
-	Content                  Code = 2<<5 | 5  // 2.05 Content, RFC 7252
-	Continue                 Code = 2<<5 | 31 // 2.31 Continue, RFC 7959
-	BadRequest               Code = 4<<5 | 0  // 4.00 Bad Request, RFC 7252
-	Unauthorized             Code = 4<<5 | 1  // 4.01 Unauthorized, RFC 7252
-	BadOption                Code = 4<<5 | 2  // 4.02 Bad Option, RFC 7252
-	Forbidden                Code = 4<<5 | 3  // 4.03 Forbidden, RFC 7252
-	NotFound                 Code = 4<<5 | 4  // 4.04 Not Found, RFC 7252
-	MethodNotAllowed         Code = 4<<5 | 5  // 4.05 Method Not Allowed, RFC 7252
-	NotAcceptable            Code = 4<<5 | 6  // 4.06 Not Acceptable, RFC 7252
-	RequestEntityIncomplete  Code = 4<<5 | 8  // 4.08 Request Entity Incomplete, RFC 7959
-	Conflict                 Code = 4<<5 | 9  // 4.09 Conflict, RFC 8132
-	PreconditionFailed       Code = 4<<5 | 12 // 4.12 Precondition Failed, RFC 7252
-	RequestEntityTooLarge    Code = 4<<5 | 13 // 4.13 Request Entity Too Large, RFC 7252; RFC 7959
-	UnsupportedContentFormat Code = 4<<5 | 15 // 4.15 Unsupported Content-Format, RFC 7252
-	UnprocessableEntity      Code = 4<<5 | 22 // 4.22 Unprocessable Entity, RFC 8132
-	TooManyRequests          Code = 4<<5 | 29 // 4.29 Too Many Requests, RFC 8516
-	InternalServerError      Code = 5<<5 | 0  // 5.00 Internal Server Error, RFC 7252
-	NotImplemented           Code = 5<<5 | 1  // 5.01 Not Implemented, RFC 7252
-	BadGateway               Code = 5<<5 | 2  // 5.02 Bad Gateway, RFC 7252
-	ServiceUnavailable       Code = 5<<5 | 3  // 5.03 Service Unavailable, RFC 7252
-	GatewayTimeout           Code = 5<<5 | 4  // 5.04 Gateway Timeout, RFC 7252
-	ProxyingNotSupported     Code = 5<<5 | 5  // 5.05 Proxying Not Supported, RFC 7252
-	HopLimitReached          Code = 5<<5 | 8  // 5.08 Hop Limit Reached, RFC 8768
+	Created                  Code = 2<<5 + 1  // 2.01 Created, RFC 7252
+	Deleted                  Code = 2<<5 + 2  // 2.02 Deleted, RFC 7252
+	Valid                    Code = 2<<5 + 3  // 2.03 Valid, RFC 7252
+	Changed                  Code = 2<<5 + 4  // 2.04 Changed, RFC 7252
+	Content                  Code = 2<<5 + 5  // 2.05 Content, RFC 7252
+	Continue                 Code = 2<<5 + 31 // 2.31 Continue, RFC 7959
+	BadRequest               Code = 4<<5 + 0  // 4.00 Bad Request, RFC 7252
+	Unauthorized             Code = 4<<5 + 1  // 4.01 Unauthorized, RFC 7252
+	BadOption                Code = 4<<5 + 2  // 4.02 Bad Option, RFC 7252
+	Forbidden                Code = 4<<5 + 3  // 4.03 Forbidden, RFC 7252
+	NotFound                 Code = 4<<5 + 4  // 4.04 Not Found, RFC 7252
+	MethodNotAllowed         Code = 4<<5 + 5  // 4.05 Method Not Allowed, RFC 7252
+	NotAcceptable            Code = 4<<5 + 6  // 4.06 Not Acceptable, RFC 7252
+	RequestEntityIncomplete  Code = 4<<5 + 8  // 4.08 Request Entity Incomplete, RFC 7959
+	Conflict                 Code = 4<<5 + 9  // 4.09 Conflict, RFC 8132
+	PreconditionFailed       Code = 4<<5 + 12 // 4.12 Precondition Failed, RFC 7252
+	RequestEntityTooLarge    Code = 4<<5 + 13 // 4.13 Request Entity Too Large, RFC 7252; RFC 7959
+	UnsupportedContentFormat Code = 4<<5 + 15 // 4.15 Unsupported Content-Format, RFC 7252
+	UnprocessableEntity      Code = 4<<5 + 22 // 4.22 Unprocessable Entity, RFC 8132
+	TooManyRequests          Code = 4<<5 + 29 // 4.29 Too Many Requests, RFC 8516
+	InternalServerError      Code = 5<<5 + 0  // 5.00 Internal Server Error, RFC 7252
+	NotImplemented           Code = 5<<5 + 1  // 5.01 Not Implemented, RFC 7252
+	BadGateway               Code = 5<<5 + 2  // 5.02 Bad Gateway, RFC 7252
+	ServiceUnavailable       Code = 5<<5 + 3  // 5.03 Service Unavailable, RFC 7252
+	GatewayTimeout           Code = 5<<5 + 4  // 5.04 Gateway Timeout, RFC 7252
+	ProxyingNotSupported     Code = 5<<5 + 5  // 5.05 Proxying Not Supported, RFC 7252
+	HopLimitReached          Code = 5<<5 + 8  // 5.08 Hop Limit Reached, RFC 8768
 )
 
 // Signaling codes, for reliable transports only.
 const (
-	CSM     Code = 7<<5 | 1 // 7.01 CSM, RFC 8323
-	Ping    Code = 7<<5 | 2 // 7.02 Ping, RFC 8323
-	Pong    Code = 7<<5 | 3 // 7.03 Pong, RFC 8323
-	Release Code = 7<<5 | 4 // 7.04 Release, RFC 8323
-	Abort   Code = 7<<5 | 5 // 7.05 Abort, RFC 8323
+	CSM     Code = 7<<5 + 1 // 7.01 CSM, RFC 8323
+	Ping    Code = 7<<5 + 2 // 7.02 Ping, RFC 8323
+	Pong    Code = 7<<5 + 3 // 7.03 Pong, RFC 8323
+	Release Code = 7<<5 + 4 // 7.04 Release, RFC 8323
+	Abort   Code = 7<<5 + 5 // 7.05 Abort, RFC 8323
 )
 
 // codeNames has the registered name of each code, empty where there is none.

@@ -104,7 +104,7 @@ func writeCodes(b *bytes.Buffer, rows []row) error {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(b, "%s Code = %d<<5 | %d // %s %s, %s\n", goName(r.name), class, detail, r.key, r.name, r.reference)
+			fmt.Fprintf(b, "%s Code = %d<<5 + %d // %s %s, %s\n", goName(r.name), class, detail, r.key, r.name, r.reference)
 			fmt.Fprintf(&names, "%s: %q,\n", goName(r.name), r.name)
 		}
 		b.WriteString(")\n")
