@@ -78,6 +78,23 @@ func TestWellKnownCoreOfGroup(t *testing.T) {
 	})
 }
 
+// A route that is added later is listed as well, and one that is observable says so (RFC 7641 section 6).
+func TestWellKnownCoreGrows(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		mux := coap.NewMux()
+		r := newRig(t, mux, nil)
+		asker := endpoint(t, listen(t, r.net, peerAddr2), nil, nil)
+		links := func() string {
+			return string(do(t, asker, request(t, coap.GET, serverAddr, "/.well-known/core")).Payload)
+		}
+		handler := func(w *coap.Response, r *coap.Request) error { return w.Text("x") }
+		mux.HandleFunc("GET /a", handler)
+		require.Equal(t, "</a>", links())
+		mux.HandleFunc("GET /b", handler, coap.Route{Observable: true})
+		require.Equal(t, "</a>,</b>;obs", links())
+	})
+}
+
 // A pattern for the path takes the place of the built-in resource, whenever it is registered.
 func TestWellKnownCoreReplaced(t *testing.T) {
 	for name, pattern := range map[string]string{"with a method": "GET /.well-known/core", "for all": "/.well-known/core"} {

@@ -282,8 +282,12 @@ func formatLine(m *message.Message) string {
 }
 
 func optionWord(n message.OptionNumber, value []byte) string {
-	if _, ok := (*message.Registry)(nil).Lookup(n); !ok {
+	d, ok := (*message.Registry)(nil).Lookup(n)
+	switch {
+	case !ok:
 		return fmt.Sprintf("opt=%d:%x", n, value)
+	case len(value) > d.MaxLen: // a number, perhaps, that a line cannot have
+		return fmt.Sprintf("%s:0x%x", d.Name, value)
 	}
 	return message.Option{Number: n, Value: value}.String()
 }

@@ -140,6 +140,9 @@ func (p *enginePair) settle() {
 			if err := codec.DecodeUDP(d.Data, &m); err != nil {
 				p.Fatalf("sent %x: %v", d.Data, err)
 			}
+			if m.Type == message.NonConfirmable && m.Code == message.Empty {
+				p.Fatalf("sent an Empty Non-confirmable message")
+			}
 			p.net = append(p.net, enginePacket{side, d.Data, p.now})
 		}
 		e.Traces(nil)
