@@ -52,6 +52,8 @@ type Conn struct {
 	zones  zoneCache
 	joined members
 
+	reading, writing *batch // nil: one datagram at a time
+
 	closed atomic.Bool
 	done   chan struct{} // closed by Close
 }
@@ -100,6 +102,7 @@ func Listen(address string, cfg *Config) (*Conn, error) {
 		c.udp.Close()
 		return nil, err
 	}
+	c.startBatches()
 	return c, nil
 }
 

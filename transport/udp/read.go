@@ -15,8 +15,8 @@ import (
 // hook may have asked for beyond that is cut off.
 const controlRoom = 128
 
-// ReadBatch implements [transport.Conn]. It returns one received datagram, or as
-// many reports of undelivered ones as there are and ds has room for.
+// ReadBatch implements [transport.Conn]. It returns received datagrams, one only where the system has
+// no call for several, or as many reports of undelivered ones as there are and ds has room for.
 //
 // The room that each element offers should hold the largest datagram expected (at
 // most 65527 bytes); what does not fit is cut off and Truncated says so.
@@ -24,15 +24,13 @@ func (c *Conn) ReadBatch(ds []transport.Datagram) (int, error) {
 	if len(ds) == 0 {
 		return 0, nil
 	}
-	room := ds[0].Data
 	for p := (patience{}); ; {
-		err := c.read(&ds[0])
-		if err == nil && c.strays(&ds[0]) {
-			ds[0].Data = room
-			continue
-		}
+		n, err := c.readSome(ds)
 		if err == nil {
-			return 1, nil
+			if n > 0 {
+				return n, nil
+			}
+			continue // strays were all there was
 		}
 		if errors.Is(err, net.ErrClosed) {
 			return 0, err
@@ -83,6 +81,19 @@ func (p *patience) pause(done <-chan struct{}, err error) bool {
 	case <-done: // the next read says net.ErrClosed
 	}
 	return true
+}
+
+// readOne waits for one datagram. It returns 0 if that was a stray.
+func (c *Conn) readOne(d *transport.Datagram) (int, error) {
+	room := d.Data
+	if err := c.read(d); err != nil {
+		return 0, err
+	}
+	if c.strays(d) {
+		d.Data = room
+		return 0, nil
+	}
+	return 1, nil
 }
 
 // read waits for one datagram. When it fails it leaves *d alone.

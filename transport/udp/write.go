@@ -23,7 +23,10 @@ const writeTries = 4
 // [transport.ErrTooLarge].
 //
 // The port of Local is not used: datagrams leave from the port that the socket is bound to.
-func (c *Conn) WriteBatch(ds []transport.Datagram) (int, error) {
+func (c *Conn) WriteBatch(ds []transport.Datagram) (int, error) { return c.writeSome(ds) }
+
+// writeEach sends one datagram after the other.
+func (c *Conn) writeEach(ds []transport.Datagram) (int, error) {
 	for i := range ds {
 		if err := c.write(&ds[i]); err != nil {
 			return i, err
@@ -49,12 +52,18 @@ func (c *Conn) write(d *transport.Datagram) error {
 		case sourceIsHint && len(control) > 0 && !isTooLarge(err) && !errors.Is(err, net.ErrClosed):
 			control = nil
 		case isPending(err) && try < writeTries:
-		case isTooLarge(err):
-			return fmt.Errorf("%w: %w", transport.ErrTooLarge, err)
 		default:
-			return err
+			return tooLarge(err)
 		}
 	}
+}
+
+// tooLarge says what is special about an error by the name that all transports use.
+func tooLarge(err error) error {
+	if isTooLarge(err) {
+		return fmt.Errorf("%w: %w", transport.ErrTooLarge, err)
+	}
+	return err
 }
 
 // kick makes the reader look into the socket's error queue. A writer that meets a pending error

@@ -16,46 +16,63 @@ func (c *Conn) zone(ifIndex int, remote netip.Addr) string {
 	return c.zones.name(ifIndex)
 }
 
-// zoneCache remembers the interface that was last asked for. A link-local address of this
-// host talking to an address of another scope is rare, and then nearly always on the
-// same link; more than one entry is not worth it. The zero value is ready for use, by
+// zoneCache remembers the interfaces that were asked for last. The zero value is ready for use, by
 // several goroutines.
 type zoneCache struct {
-	last atomic.Pointer[zoneEntry]
+	last atomic.Pointer[[]zoneEntry] // the newest first; does not change any more
 }
 
-// zoneEntry is immutable.
+// maxZones is how many are remembered: a host has a few links.
+const maxZones = 8
+
 type zoneEntry struct {
 	name  string
 	index int
 }
 
+func (z *zoneCache) all() []zoneEntry {
+	if all := z.last.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
+
+func (z *zoneCache) add(e zoneEntry) {
+	all := append([]zoneEntry{e}, z.all()...)
+	all = all[:min(len(all), maxZones)]
+	z.last.Store(&all)
+}
+
 // name is the name of an interface, or its index in digits when it has none.
 func (z *zoneCache) name(index int) string {
-	if e := z.last.Load(); e != nil && e.index == index {
-		return e.name
+	for _, e := range z.all() {
+		if e.index == index {
+			return e.name
+		}
 	}
-	e := &zoneEntry{name: strconv.Itoa(index), index: index}
+	e := zoneEntry{name: strconv.Itoa(index), index: index}
 	if ifi, err := net.InterfaceByIndex(index); err == nil {
 		e.name = ifi.Name
 	}
-	z.last.Store(e)
+	z.add(e)
 	return e.name
 }
 
 // index is the index of the interface that a zone names; 0 when there is none.
 func (z *zoneCache) index(name string) int {
-	if e := z.last.Load(); e != nil && e.name == name {
-		return e.index
+	for _, e := range z.all() {
+		if e.name == name {
+			return e.index
+		}
 	}
-	e := &zoneEntry{name: name}
+	e := zoneEntry{name: name}
 	if ifi, err := net.InterfaceByName(name); err == nil {
 		e.index = ifi.Index
 	} else if i, err := strconv.Atoi(name); err == nil && i > 0 {
 		e.index = i
 	}
 	if e.index > 0 {
-		z.last.Store(e)
+		z.add(e)
 	}
 	return e.index
 }

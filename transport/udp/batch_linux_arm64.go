@@ -1,0 +1,4 @@
+package udp
+
+// sysSendmmsg is missing in package syscall.
+const sysSendmmsg = 269
