@@ -231,7 +231,11 @@ func TestClientSteps(t *testing.T) {
 			{"PUT /a 1:0/1/16 +16", "2.31 1:1/1/16"},
 		}, err: blockwise.ErrBadResponse},
 		{name: "an earlier block acknowledged", cfg: blockwise.ClientConfig{BlockSize: 16}, req: step{request: "PUT /a"}, send: 40, steps: []step{
-			{"PUT /a 1:0/1/16 +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/1/16 +16", "2.31 1:0/1/16"},
+			{"PUT /a 1:0/1/16 +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/1/16 +16", "2.31 1:0/1/16"}, // for the second time
+			{"PUT /a 1:0/1/16 tag:2a +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/1/16 tag:2a +16", "2.31 1:1/1/16"}, {"PUT /a 1:2/0/16 tag:2a +8", "2.04 1:2/0/16"},
+		}, code: "2.04"},
+		{name: "an earlier block acknowledged in the end", cfg: blockwise.ClientConfig{BlockSize: 16}, req: step{request: "PUT /a"}, send: 20, steps: []step{
+			{"PUT /a 1:0/1/16 +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/0/16 +4", "2.31 1:0/1/16"},
 		}, err: blockwise.ErrBadResponse},
 		{name: "upload is lost", cfg: blockwise.ClientConfig{BlockSize: 16}, req: step{request: "PUT /a"}, send: 20, steps: []step{
 			{"PUT /a 1:0/1/16 +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/0/16 +4", "lost"},

@@ -189,6 +189,10 @@ func (t *transfer) judge(b Block, n int) (next, error) {
 		return nextDone, nil
 	case has && ack.SZX > maxSZX:
 		return 0, t.bad("Block1 of the response has the reserved size exponent 7")
+	case has && b.More && ack.Num != b.Num && ack.Offset() < b.Offset():
+		// The answer to an earlier block, which has come twice: the server did not know the copy
+		// of a request for one, since the address of the client has changed on the way, say.
+		return nextAgain, nil
 	case has && ack.Num != b.Num && ack.Offset() != b.Offset():
 		return 0, t.bad("block %v was acknowledged as %v", b, ack)
 	case !b.More && r.Code == message.Continue:

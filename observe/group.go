@@ -155,7 +155,11 @@ func (g *groupObservation) take(ctx context.Context, resp *exchange.Response, no
 	}
 	g.again(now)
 	if complete := g.client.cfg.Complete; complete != nil {
-		if err := complete(ctx, g.req, resp); err != nil {
+		err := complete(ctx, g.req, resp)
+		if err == nil && n.State != Ended {
+			err = resp.Err() // one of the blocks may have been refused
+		}
+		if err != nil {
 			if n.Cause = err; n.State == Live {
 				n.State = Stale // until the next notification
 			}

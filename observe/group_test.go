@@ -186,6 +186,9 @@ func TestObserveGroup(t *testing.T) {
 		var completed []string
 		p := newParty(t, ClientConfig{Complete: func(ctx context.Context, req *exchange.Request, first *exchange.Response) error {
 			completed = append(completed, string(first.Payload))
+			if string(first.Payload) == "late" {
+				first.Code = message.ServiceUnavailable
+			}
 			if string(first.Payload) == "bad" {
 				return fail
 			}
@@ -197,7 +200,9 @@ func TestObserveGroup(t *testing.T) {
 		require.Equal(t, fail, p.want(memberA, Stale, "").Cause)
 		p.says(memberA, 3, "a3")
 		p.want(memberA, Live, "a3")
-		require.Equal(t, []string{"a1", "bad", "a3"}, completed)
+		p.says(memberA, 4, "late")
+		require.ErrorContains(t, p.want(memberA, Stale, "").Cause, "5.03")
+		require.Equal(t, []string{"a1", "bad", "a3", "late"}, completed)
 		p.stop(nil)
 	})
 	bubble(t, "errors", func(t *testing.T) {
