@@ -1,0 +1,6 @@
+//go:build race
+
+package hostile
+
+// raceEnabled tells tests that everything is several times as slow.
+const raceEnabled = true
