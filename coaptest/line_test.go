@@ -79,6 +79,7 @@ func TestFormatLine(t *testing.T) {
 		`NON 0.31 mid=0x0001 ETag:0x01ff Uri-Path:"a/b" Uri-Path:"c" pay="\"\x00\xff"`,
 		`CON GET mid=0x0001 Uri-Path:"" Uri-Path:"c"`,
 		`CON GET mid=0x0001 path="a\"b"`,
+		"CON GET mid=0x0001 Content-Format:0x01ffff", // longer than the option may be
 	} {
 		l, err := parseLine("%s", text)
 		require.NoError(t, err)

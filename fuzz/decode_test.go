@@ -14,6 +14,9 @@ func addDatagrams(f *testing.F) {
 	for _, p := range reference.Packets() {
 		f.Add(p.Bytes())
 	}
+	for _, b := range captured() {
+		f.Add(b)
+	}
 	for _, s := range []string{
 		"D\x01\x00\x01tokn\xbbtemperature\x45unit=\xff payload",
 		"M\x02\x12\x34\x00thirteenbytes\xd1\x03\x0e\xff\xff",

@@ -18,7 +18,7 @@ import (
 // enginePair is two engines that ask each other, with a network between them that does what the
 // bytes of a fuzzer say.
 type enginePair struct {
-	testing.TB
+	*testing.T
 	now    time.Time
 	script []byte
 	config engine.Config
@@ -76,8 +76,8 @@ func (p *enginePair) byte() byte {
 	return b
 }
 
-func newEnginePair(t testing.TB, script []byte) *enginePair {
-	p := &enginePair{TB: t, now: time.Unix(1e9, 0), script: script, runs: map[engineRun]int{}, spoilt: map[uint64]bool{}}
+func newEnginePair(t *testing.T, script []byte) *enginePair {
+	p := &enginePair{T: t, now: time.Unix(1e9, 0), script: script, runs: map[engineRun]int{}, spoilt: map[uint64]bool{}}
 	b := p.byte()
 	params, limits := &p.config.Params, &p.config.Limits
 	params.NStart = 1 + int(b&3)
@@ -429,11 +429,11 @@ func (p *enginePair) finish() {
 		}
 	}
 	for _, e := range p.ends {
-		requireQuietEngine(p, e)
+		requireQuietEngine(p.T, e)
 	}
 }
 
-func requireQuietEngine(t testing.TB, e *engine.Engine) {
+func requireQuietEngine(t *testing.T, e *engine.Engine) {
 	s := e.Stats()
 	if n := s.Peers + s.Exchanges + s.Queued + s.Handling + s.Remembered + s.RememberedBytes; n != 0 {
 		t.Fatalf("not all is forgotten: %+v", s)
@@ -474,11 +474,11 @@ func FuzzEngines(f *testing.F) {
 // arbitrary datagrams. It never answers an ACK or RST, answers others with at most one datagram
 // that is hardly longer, and both exchanges go well afterwards.
 func FuzzEngineInput(f *testing.F) {
-	for _, s := range [][]byte{
+	for _, s := range append(captured(), [][]byte{
 		{0x40, 1, 0, 1}, {0x40, 0, 0, 1}, {0x50, 0, 0, 1}, {0x60, 0, 0, 1}, {0x70, 0, 0, 1}, {0x40, 0x45, 0, 1}, {0x50, 0x45, 0, 1},
 		{0x40, 1, 0, 1, 0xFF}, {0x4F, 1, 0, 1}, {0x40, 0x21, 0, 1}, {0, 1, 0, 1}, {0x40, 1, 0}, {0x41, 0, 0, 1, 0xAA},
 		{0x49, 1, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9}, {0x4D, 60, 1, 0, 1}, {0x40, 2, 0, 7, 0xFF, 1}, {},
-	} {
+	}...) {
 		for _, from := range []byte{0, 1, 2, 0x10, 0x20, 0x40, 0x51} {
 			f.Add(append([]byte{from, byte(len(s))}, s...))
 		}
