@@ -63,6 +63,24 @@ func TestSilentPeer(t *testing.T) {
 	require.Greater(t, len(firsts), 15, "the first time-out is random")
 }
 
+// A deadline before those that are known sets the timer anew.
+//
+// Proves 7252-4.2-05.
+func TestEarlierDeadline(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, nil, nil)
+		async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/slow"))
+		pass(0)
+		slow := r.peer.want("a request", "CON GET path=slow")
+		r.peer.send("ACK 0.00 mid=%d", slow.MessageID) // its response has minutes to come
+		pass(5 * time.Second)
+		async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/x"))
+		pass(3 * time.Second)
+		first := r.peer.want("another", "CON GET path=x")
+		r.peer.want("its retransmission", "CON GET mid=%d", first.MessageID)
+	})
+}
+
 // The other ways to wait in vain.
 func TestTimeouts(t *testing.T) {
 	bubble(t, "acknowledged, no response", func(t *testing.T) {
