@@ -266,11 +266,8 @@ func (t *transfer) end(err error) error {
 		t.c.interrupted.Add(1)
 	}
 	if t.held {
-		var until time.Time
-		if err != nil {
-			until = time.Now().Add(t.c.cfg.Lifetime)
-		}
-		t.c.tags.release(t.hash, until)
+		// Copies of its blocks may be on their way, whose message IDs the server need not know any more.
+		t.c.tags.release(t.hash, time.Now().Add(t.c.cfg.Lifetime))
 	}
 	return err
 }

@@ -176,8 +176,8 @@ func (t *transfer) judge(b Block, n int) (next, error) {
 	ack, has := ParseBlock(&r.Options, message.OptionBlock1)
 	switch {
 	case r.Code == message.RequestEntityIncomplete && b.Num > 0:
-		if t.resumed && !t.req.Code.IsIdempotent() {
-			return nextDone, nil // the last block may have arrived, and have been acted on
+		if (t.resumed || !b.More) && !t.req.Code.IsIdempotent() {
+			return nextDone, nil // the last block may have arrived before, and have been acted on
 		}
 		return nextAgain, nil
 	case r.Code == message.RequestEntityTooLarge && t.smaller(false, n):

@@ -77,17 +77,11 @@ func (t *tags) acquire(now time.Time, r *exchange.Request) (h uint64, tag []byte
 	return h, nil
 }
 
-// release ends an operation without tag. If a request of it was not answered, it may still
-// arrive, before until.
+// release ends an operation without tag, requests of which may still arrive before until.
 func (t *tags) release(h uint64, until time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if until.IsZero() {
-		delete(t.absent, h)
-	} else {
-		t.absent[h] = until
-	}
-	t.active.Store(int64(len(t.absent)))
+	t.absent[h] = until
 }
 
 // purge forgets operations whose messages have all arrived or are lost. The lock is held.

@@ -63,6 +63,9 @@ func (h *host) excuse(o *op, resp *coap.Response) string {
 		excused = w.knobs.tight
 	case coap.BadRequest:
 		excused = w.hurt(h.i, o.other)
+	case coap.RequestEntityIncomplete:
+		// The last block of a POST is not sent in another attempt, for it may have been acted on.
+		excused = o.kind == doUpload && (w.knobs.tight || w.hurt(h.i, o.other) || w.forgetful(o.other))
 	}
 	if !excused || o.probe {
 		w.fail("answer", []int{h.i, o.other}, o.began, "%s id=%d of %s to %s is answered by %v", kindNames[o.kind], o.id, h.name, w.hosts[o.other].name, resp.Err())
