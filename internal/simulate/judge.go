@@ -8,6 +8,7 @@ import (
 
 	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/blockwise"
+	"github.com/coapkit/coap/message"
 	"github.com/coapkit/coap/observe"
 )
 
@@ -63,7 +64,7 @@ func (h *host) excuse(o *op, resp *coap.Response) string {
 		excused = w.knobs.tight
 	case coap.BadRequest:
 		excused = w.hurt(h.i, o.other)
-	case coap.RequestEntityIncomplete:
+	case message.RequestEntityIncomplete:
 		// The last block of a POST is not sent in another attempt, for it may have been acted on.
 		excused = o.kind == doUpload && (w.knobs.tight || w.hurt(h.i, o.other) || w.forgetful(o.other))
 	}
