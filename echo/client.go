@@ -99,7 +99,9 @@ func (r *responses) Next(ctx context.Context, resp *exchange.Response) error {
 		}
 		value := valueOf(resp)
 		if value == nil || resp.Code != message.Unauthorized {
-			r.attempts = 0
+			if r.attempts = 0; value != nil {
+				r.client.keep(resp.Peer().Addr, value)
+			}
 			return nil
 		}
 		if r.group() {

@@ -173,6 +173,14 @@ func TestOpen(t *testing.T) {
 	require.NoError(t, rs.Close())
 	require.Equal(t, []string{"", "a", "", "b", "c"}, f.sent)
 
+	f = &far{TB: t, answers: []answer{{code: message.Content, value: "n"}, {code: message.Content}}}
+	c = NewClient(f)
+	rs, err = c.Open(t.Context(), get(one, ""))
+	require.NoError(t, err)
+	require.NoError(t, rs.Next(t.Context(), &resp))
+	require.NoError(t, c.RoundTrip(t.Context(), get(one, ""), &resp))
+	require.Equal(t, []string{"", "n"}, f.sent, "what comes with a notification is for the next request")
+
 	f = &far{TB: t, answers: []answer{{code: message.Unauthorized, value: "a"}}}
 	rs, err = NewClient(f).Open(t.Context(), get(one, "own"))
 	require.NoError(t, err)
