@@ -146,9 +146,7 @@ const (
 )
 
 // Figure 7: a proxy observes a resource to keep its cache up to date. What it answers clients has their
-// message IDs and tokens, so these messages are those of the figure to the byte.
-//
-// Proves 7641-2-01, 7641-5-04.
+// message IDs and tokens, so these messages are those of the figure to the byte. The proxy is the test's own.
 func TestObserveFigure7(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, f, origin := newForwarder(t, coap.Config{})
@@ -168,8 +166,6 @@ func TestObserveFigure7(t *testing.T) {
 
 // Figure 8: a client observes a resource through a proxy, which acknowledges at once and registers
 // then. A second client makes no second registration.
-//
-// Proves 7641-5-03, 7641-5-05.
 func TestObserveFigure8(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, origin := newForwarder(t, coap.Config{Params: coap.Params{EmptyAckDelay: -1}})
