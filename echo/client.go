@@ -34,7 +34,7 @@ func NewClient(next Next) *Client { return &Client{next: next} }
 const (
 	// maxAttempts is how often a request is sent at most: a server may have forgotten its last
 	// challenge.
-	maxAttempts = 3
+	maxAttempts = 4
 	// patience is how long the others of a group wait for one that was challenged.
 	patience = 5 * time.Second
 	// maxValues is how many peers a value is kept for.

@@ -111,7 +111,7 @@ func TestRoundTrip(t *testing.T) {
 		"no challenge":          {"", []answer{done}, []string{""}, message.Content, nil},
 		"challenged":            {"", []answer{challenge("a\x00"), done}, []string{"", "a\x00"}, message.Content, nil},
 		"challenged again":      {"", []answer{challenge("a"), challenge("b"), done}, []string{"", "a", "b"}, message.Content, nil},
-		"challenged for ever":   {"", []answer{challenge("a"), challenge("b"), challenge("c")}, []string{"", "a", "b"}, message.Unauthorized, nil},
+		"challenged for ever":   {"", []answer{challenge("a"), challenge("b"), challenge("c"), challenge("d")}, []string{"", "a", "b", "c"}, message.Unauthorized, nil},
 		"4.01 without":          {"", []answer{challenge("")}, []string{""}, message.Unauthorized, nil},
 		"longer than it may be": {"", []answer{challenge(string(make([]byte, 41)))}, []string{""}, message.Unauthorized, nil},
 		"of the caller":         {"own", []answer{challenge("a")}, []string{"own"}, message.Unauthorized, nil},
@@ -156,7 +156,7 @@ func TestNextRequest(t *testing.T) {
 func TestOpen(t *testing.T) {
 	f := &far{TB: t, answers: []answer{
 		{code: message.Unauthorized, value: "a"}, {code: message.Content},
-		{code: message.Unauthorized, value: "b"}, {code: message.Unauthorized, value: "c"}, {code: message.Unauthorized, value: "d"},
+		{code: message.Unauthorized, value: "b"}, {code: message.Unauthorized, value: "c"}, {code: message.Unauthorized, value: "d"}, {code: message.Unauthorized, value: "e"},
 		{err: io.EOF},
 	}}
 	c := NewClient(f)
@@ -171,7 +171,7 @@ func TestOpen(t *testing.T) {
 	require.Equal(t, message.Unauthorized, resp.Code, "not for ever")
 	require.Equal(t, io.EOF, rs.Next(t.Context(), &resp))
 	require.NoError(t, rs.Close())
-	require.Equal(t, []string{"", "a", "", "b", "c"}, f.sent)
+	require.Equal(t, []string{"", "a", "", "b", "c", "d"}, f.sent)
 
 	f = &far{TB: t, answers: []answer{{code: message.Content, value: "n"}, {code: message.Content}}}
 	c = NewClient(f)

@@ -315,6 +315,26 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
+// A challenge that was not met is no end; an address that is refused is.
+//
+// Proves 9175-2.3-04.
+func TestChallenged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, o := observing(t, ClientConfig{})
+		s.opens(1, "registers").notify(-1, "", code(message.Unauthorized), func(r *exchange.Response) {
+			r.Options.Set(message.OptionEcho, []byte("e"))
+		})
+		want(t, "challenged", o, Stale, "")
+		pass(10 * time.Second)
+		s.opens(2, "again").notify(1, "one")
+		want(t, "registers", o, Registering, "")
+		want(t, "registered", o, Live, "one")
+		s.opens(2, "refused").notify(-1, "", code(message.Unauthorized))
+		_, err := o.Next(t.Context())
+		require.ErrorContains(t, err, "4.01")
+	})
+}
+
 // A server that is overloaded says when to come back; one that has no place is asked again.
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -395,6 +395,11 @@ func revived(stored, valid *exchange.Response) (*exchange.Response, error) {
 func (r *registration) refused(resp *exchange.Response) error {
 	err := resp.Err()
 	busy := resp.Code == message.ServiceUnavailable || resp.Code == message.TooManyRequests
+	if resp.Code == message.Unauthorized && resp.Options.Has(message.OptionEcho) {
+		// A challenge that was not met in a few attempts: the address may have changed in between
+		// (RFC 9175 section 2.3).
+		return err
+	}
 	if busy || r.accepted && resp.Code.Class() == 5 {
 		return retryAfter{err, resp.Options.MaxAge()}
 	}
