@@ -48,6 +48,9 @@ func sized() *coap.Mux {
 		if v, ok := r.Query("s"); ok {
 			fmt.Sscan(v, &wait)
 		}
+		if _, fails := r.Query("e"); fails {
+			return &coap.Error{Code: coap.NotFound, Diagnostic: strings.Repeat("x", n)}
+		}
 		<-time.After(time.Duration(wait) * time.Second)
 		return w.Bytes(message.OctetStream, bytes.Repeat([]byte("x"), n))
 	}
@@ -67,7 +70,7 @@ func TestAmplification(t *testing.T) {
 		"CON GET path=body query=n=60 query=s=9", "CON GET path=body query=n=1000 query=s=9",
 		"CON GET path=body opt=6:", "NON GET path=body opt=6: query=n=1000", "CON GET path=nothing",
 		"CON POST path=body query=n=1000", "NON POST path=body query=n=1000", "CON POST path=body query=n=10 query=s=9",
-		"CON POST path=body query=n=1000 query=s=9", "CON GET path=body opt=9:00", "CON GET path=body query=n=1000 opt=17:02",
+		"CON POST path=body query=n=1000 query=s=9", "CON GET path=body opt=9:00", "CON GET path=body query=e query=n=1000", "CON GET path=body query=n=1000 opt=17:02",
 	} {
 		bubble(t, request, func(t *testing.T) {
 			r := guarded(t, sized(), coap.Config{})

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -136,7 +137,11 @@ func (s *Server) limited(w *exchange.Response, r *exchange.Request) error {
 	}
 	began := time.Now()
 	if err := s.next.ServeCoAP(w, r); err != nil {
-		return err // is short
+		coded, ok := errors.AsType[*exchange.Error](err)
+		if ok && !r.IsMulticast() && exchange.PacketSize(r.Peer().Addr.Addr(), size(w, r)+1+len(coded.Diagnostic)) > s.allowance(r, time.Since(began)) {
+			return s.challenge(w, r)
+		}
+		return err
 	}
 	switch {
 	case exchange.PacketSize(r.Peer().Addr.Addr(), size(w, r)) <= s.allowance(r, time.Since(began)):
