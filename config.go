@@ -2,6 +2,7 @@ package coap
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 
@@ -41,6 +42,8 @@ type Config struct {
 	ServeEcho echo.ServerConfig
 	// Options, if not nil, knows options besides the registered ones.
 	Options *message.Registry
+	// Placement is that of the routes, and of handlers that are no Mux, whose own is Adaptive.
+	Placement Placement
 	// Logger gets errors of handlers, panics, and failures of the transport; at level
 	// debug it gets every trace event. Nil is silent.
 	Logger *slog.Logger
@@ -137,6 +140,9 @@ func (c *Config) observe(h Handler) observe.ServerConfig {
 func (c *Config) validate() error {
 	if err := c.Params.Validate(); err != nil {
 		return err
+	}
+	if c.Placement > OnWorker {
+		return errors.New("coap: Config.Placement is none of Adaptive, Inline and OnWorker")
 	}
 	return c.Limits.Validate()
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -32,7 +33,9 @@ type Endpoint struct {
 	client  *blockwise.Client // around echo
 	echo    *echo.Client      // around single
 	verify  func(Peer)        // verified
-	workers workers
+	router  router            // the user's handler, if it is one
+	pace    pace              // of a handler that is none
+	loop    *loop
 	limits  Limits
 	waiters sync.Pool // of *waiter
 
@@ -54,9 +57,6 @@ type Endpoint struct {
 	out      []transport.Datagram
 	traces   []exchange.TraceEvent
 }
-
-// How many datagrams are read and written at once.
-const batchSize = 32
 
 // NewEndpoint starts an endpoint on conn, which it closes in the end. handler answers the
 // requests of others; nil answers each with 4.04. The error is about cfg.
@@ -82,11 +82,12 @@ func NewEndpoint(conn transport.Conn, handler Handler, cfg *Config) (*Endpoint, 
 	ep.echo = echo.NewClient(single{ep})
 	ep.client = blockwise.NewClient(ep.echo, send)
 	ep.verify = ep.verified
+	ep.router, _ = handler.(router)
 	ep.ctx, ep.cancel = context.WithCancel(context.Background())
-	ep.workers.start()
+	ep.loop = newLoop(ep)
 	ep.timer = time.AfterFunc(time.Hour, ep.advance)
 	ep.timer.Stop()
-	go ep.readLoop()
+	go ep.loop.run()
 	return ep, nil
 }
 
@@ -130,35 +131,6 @@ func (ep *Endpoint) Stats() Stats {
 	return ep.eng.Stats()
 }
 
-// readLoop feeds the engine with what the transport receives, until that is closed.
-func (ep *Endpoint) readLoop() {
-	defer close(ep.read)
-	batch := make([]transport.Datagram, batchSize)
-	room := make([]byte, batchSize*ep.limits.ReceiveSize)
-	var done results
-	for {
-		for i := range batch {
-			at := i * ep.limits.ReceiveSize
-			batch[i] = transport.Datagram{Data: room[at : at+ep.limits.ReceiveSize : at+ep.limits.ReceiveSize]}
-		}
-		n, err := ep.conn.ReadBatch(batch)
-		if err != nil {
-			ep.readFailed(err)
-			return
-		}
-		now := time.Now()
-		ep.mu.Lock()
-		for i := range batch[:n] {
-			ep.eng.Receive(now, &batch[i])
-			ep.collect(&done) // while the bytes are there
-		}
-		ep.mu.Unlock()
-		ep.dispatch(&done)
-		ep.mu.Lock()
-		ep.flush()
-	}
-}
-
 // readFailed closes the endpoint after the transport has failed.
 func (ep *Endpoint) readFailed(err error) {
 	if !errors.Is(err, net.ErrClosed) {
@@ -170,7 +142,6 @@ func (ep *Endpoint) readFailed(err error) {
 // results are the events that have to be dealt with outside of the lock.
 type results struct {
 	event   engine.Event // the one in hand, kept here so that it is not allocated anew
-	calls   []*call
 	settled []settler
 }
 
@@ -180,15 +151,17 @@ type settler interface {
 	wake()                   // is called after that, while it is not
 }
 
-// collect takes over the events of the engine. The lock is held.
-func (ep *Endpoint) collect(r *results) {
+// collect takes over the events of the engine. It reports whether there was a request, which only a received
+// datagram brings; c is its call then. The lock is held.
+func (ep *Endpoint) collect(r *results, c *call) (request bool) {
 	for {
 		var ok bool
 		if r.event, ok = ep.eng.Event(); !ok {
-			return
+			return request
 		}
 		if r.event.Kind == engine.EventRequest {
-			r.calls = append(r.calls, newCall(ep, &r.event))
+			c.take(&r.event)
+			request = true
 			continue
 		}
 		s := r.event.User.(settler)
@@ -197,17 +170,13 @@ func (ep *Endpoint) collect(r *results) {
 	}
 }
 
-// dispatch hands on what collect has collected. The lock is not held.
+// dispatch tells those that collect has found. The lock is not held.
 func (ep *Endpoint) dispatch(r *results) {
 	for i, s := range r.settled {
 		s.wake()
 		r.settled[i] = nil
 	}
-	for i, c := range r.calls {
-		ep.workers.run(c)
-		r.calls[i] = nil
-	}
-	r.settled, r.calls = r.settled[:0], r.calls[:0]
+	r.settled = r.settled[:0]
 }
 
 // advance is called by the timer.
@@ -217,7 +186,7 @@ func (ep *Endpoint) advance() {
 	ep.timerAt = time.Time{}
 	if !ep.closed {
 		ep.eng.Advance(time.Now())
-		ep.collect(&done)
+		ep.collect(&done, nil)
 	}
 	ep.mu.Unlock()
 	ep.dispatch(&done)
@@ -233,6 +202,25 @@ func (ep *Endpoint) flush() {
 		return
 	}
 	ep.flushing = true
+	ep.send()
+}
+
+// flushTogether is flush for a worker. Others that are about to finish do so first, so that their answers
+// leave in the same batch.
+func (ep *Endpoint) flushTogether() {
+	if ep.flushing {
+		ep.mu.Unlock()
+		return
+	}
+	ep.flushing = true
+	ep.mu.Unlock()
+	runtime.Gosched()
+	ep.mu.Lock()
+	ep.send()
+}
+
+// send is flush for who has set flushing.
+func (ep *Endpoint) send() {
 	for {
 		n := 0
 		for n < len(ep.out) && ep.eng.Transmit(&ep.out[n]) {
@@ -295,7 +283,7 @@ func (ep *Endpoint) undelivered(batch []transport.Datagram) {
 		ep.eng.Receive(time.Now(), d)
 	}
 	var done results
-	ep.collect(&done)
+	ep.collect(&done, nil)
 	if len(done.settled) > 0 {
 		ep.mu.Unlock()
 		ep.dispatch(&done)
@@ -369,7 +357,7 @@ func (ep *Endpoint) close(why error) error {
 	ep.closed, ep.closeErr = true, why
 	ep.timer.Stop()
 	ep.eng.Close()
-	ep.collect(&done)
+	ep.collect(&done, nil)
 	ep.mu.Unlock()
 	ep.dispatch(&done)
 	// What was to be sent before, such as the acknowledgement of the last response, still is.
@@ -385,7 +373,7 @@ func (ep *Endpoint) close(why error) error {
 	ep.cancel()
 	_ = ep.blocks.Shutdown(ep.ctx) // which has ended: gives up bodies on their way
 	ep.handler.Stop()              // which does not wait: a handler may have called Close
-	ep.workers.stop()
+	ep.loop.give()                 // it may hold the loop, too, which is waited for
 	return ep.conn.Close()
 }
 

@@ -236,22 +236,6 @@ func TestNoHandler(t *testing.T) {
 	})
 }
 
-// Workers go away when there is nothing to do.
-func TestWorkersEnd(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		r := newRig(t, newResources(), nil)
-		pass(time.Minute)
-		_, before := goroutines()
-		for i := range 100 {
-			r.peer.send("CON GET mid=%d path=slow", i)
-		}
-		synctest.Wait()
-		require.Equal(t, 100, r.ep.Stats().Handling, "each has a handler")
-		pass(slowTime + 5*time.Minute)
-		requireGoroutines(t, before)
-	})
-}
-
 // Close lets a datagram that is being sent go, and what happens afterwards does no harm.
 func TestCloseWhileSending(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {

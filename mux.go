@@ -65,6 +65,8 @@ type Route struct {
 	// Attributes are those of the link in /.well-known/core, such as rt, if, sz, title. The
 	// content formats, ct, are taken from Formats if they are not among them.
 	Attributes []linkformat.Param
+	// Placement says which goroutine runs the handler.
+	Placement Placement
 	// Unlisted keeps the resource out of /.well-known/core.
 	Unlisted bool
 	// Understands are the critical options, besides those of the URI and Accept, that the
@@ -106,6 +108,9 @@ func (m *Mux) Handle(pattern string, h Handler, route ...Route) {
 		h = m.middleware[i](h)
 	}
 	p.handler = h
+	if p.pace.fixed = p.route.Placement; p.route.Body.Stream {
+		p.pace.fixed = OnWorker // the goroutine that receives brings the blocks that it waits for
+	}
 	m.insert(p)
 }
 
@@ -141,7 +146,7 @@ func Wrap(h Handler, middleware ...func(Handler) Handler) Handler {
 		h = middleware[i](h)
 	}
 	if checks {
-		return checker{h, inner}
+		return &checker{Handler: h, inner: inner}
 	}
 	return h
 }
@@ -150,26 +155,35 @@ func Wrap(h Handler, middleware ...func(Handler) Handler) Handler {
 type checker struct {
 	Handler
 	inner Handler
+	own   pace // if inner has none
 }
 
-func (checker) ChecksOptions() {}
+func (*checker) ChecksOptions() {}
 
-func (c checker) bodyMode(r *Request) (blockwise.Mode, error) {
+func (c *checker) bodyMode(r *Request) (blockwise.Mode, error) {
 	if m, ok := c.inner.(router); ok {
 		return m.bodyMode(r)
 	}
 	return blockwise.Mode{}, nil
 }
 
-func (c checker) observable(r *Request) bool {
+func (c *checker) observable(r *Request) bool {
 	m, ok := c.inner.(router)
 	return ok && m.observable(r)
+}
+
+func (c *checker) pace(r *Request) *pace {
+	if m, ok := c.inner.(router); ok {
+		return m.pace(r)
+	}
+	return &c.own
 }
 
 // router is a handler that knows more about the resource which a request is for.
 type router interface {
 	bodyMode(r *Request) (blockwise.Mode, error)
 	observable(r *Request) bool
+	pace(r *Request) *pace
 }
 
 var _ router = (*Mux)(nil)
@@ -196,13 +210,23 @@ func (m *Mux) bodyMode(r *Request) (blockwise.Mode, error) {
 
 // observable reports whether the resource that r is for can be observed.
 func (m *Mux) observable(r *Request) bool {
-	p, err := m.match(r)
-	return err == nil && p.route.Observable
+	p, _ := m.match(r)
+	return p != nil && p.route.Observable
 }
+
+// pace returns how quick the route of r is. To say that there is none is quick.
+func (m *Mux) pace(r *Request) *pace {
+	if p, _ := m.match(r); p != nil {
+		return &p.pace
+	}
+	return &noRoute
+}
+
+var noRoute = pace{fixed: Inline}
 
 // find returns the pattern for r, or why it is refused.
 func (m *Mux) find(r *Request) (*pattern, error) {
-	p, err := m.match(r)
+	p, other := m.match(r)
 	understood := understoodByAll
 	if p != nil {
 		understood = p.understands
@@ -212,8 +236,11 @@ func (m *Mux) find(r *Request) (*pattern, error) {
 	if e := checkOptions(r, understood); e != nil {
 		return nil, e
 	}
-	if err != nil {
-		return nil, err
+	switch {
+	case p == nil && other:
+		return nil, &Error{Code: message.MethodNotAllowed}
+	case p == nil:
+		return nil, &Error{Code: message.NotFound}
 	}
 	if want, ok := r.Options.Accept(); ok && !p.offers(want) {
 		return nil, &Error{Code: message.NotAcceptable}
@@ -226,8 +253,8 @@ func (m *Mux) ChecksOptions() {}
 
 var _ exchange.OptionChecker = (*Mux)(nil)
 
-// match finds the pattern for r, or the error to answer with.
-func (m *Mux) match(r *Request) (*pattern, error) {
+// match finds the pattern for r, or whether there is one for other methods.
+func (m *Mux) match(r *Request) (found *pattern, other bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	// Segments beyond the deepest pattern need not be told apart.
@@ -241,14 +268,7 @@ func (m *Mux) match(r *Request) (*pattern, error) {
 	if total == 0 {
 		path = append(path, nil) // "/" is one empty segment, as in net/http
 	}
-	p, other := m.root.match(r.Code, path)
-	switch {
-	case p != nil:
-		return p, nil
-	case other:
-		return nil, &Error{Code: message.MethodNotAllowed}
-	}
-	return nil, &Error{Code: message.NotFound}
+	return m.root.match(r.Code, path)
 }
 
 // node is a node of the tree of patterns; the way to it is the segments of a path.

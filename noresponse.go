@@ -47,7 +47,7 @@ func oneWay(req *Request) bool {
 // released.
 func (ep *Endpoint) sentOneWay() {
 	var done results
-	ep.collect(&done)
+	ep.collect(&done, nil)
 	ep.flush()
 	ep.dispatch(&done)
 }

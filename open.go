@@ -125,6 +125,7 @@ func (s *stream) Next(ctx context.Context, resp *Response) error {
 		case ended != nil:
 			return ended
 		}
+		s.ep.loop.give()
 		select {
 		case <-s.ready:
 		case <-ctx.Done():

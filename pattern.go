@@ -16,6 +16,7 @@ type pattern struct {
 	names    []string // for Request.SetPattern
 	handler  Handler
 	route    Route
+	pace     pace
 	builtIn  bool // the library's own /.well-known/core
 }
 

@@ -40,8 +40,9 @@ func newResources() *resources {
 	s.HandleFunc("POST /count", func(w *coap.Response, r *coap.Request) error {
 		return w.Text(strconv.Itoa(s.count("POST /count")))
 	})
-	s.HandleFunc("GET /slow", slow)
-	s.HandleFunc("POST /slow", slow)
+	worker := coap.Route{Placement: coap.OnWorker} // from the first request on, at no cost of time
+	s.HandleFunc("GET /slow", slow, worker)
+	s.HandleFunc("POST /slow", slow, worker)
 	s.HandleFunc("GET /id/{id}", func(w *coap.Response, r *coap.Request) error {
 		return w.Text(strconv.Quote(r.PathValue("id")))
 	})

@@ -128,6 +128,7 @@ func (ep *Endpoint) roundTrip(ctx context.Context, to netip.AddrPort, req *Reque
 		ep.free(w)
 		return &OpError{Op: op, Peer: to, Err: err}
 	}
+	ep.loop.give()
 	select {
 	case <-w.done:
 	case <-ctx.Done():

@@ -13,63 +13,131 @@ import (
 	"github.com/coapkit/coap/message"
 )
 
-// call is one received request on its way through a handler.
+// call is one received request on its way through a handler. It belongs to the goroutine that runs the
+// handler.
 type call struct {
-	ep   *Endpoint
-	in   engine.Incoming
-	data []byte // the datagram, copied: req is a view into it
-	msg  message.Message
-	req  Request
-	resp Response
+	ep      *Endpoint
+	in      engine.Incoming
+	data    []byte // the datagram: req is a view into it
+	kept    []byte // memory for data that has to outlast its batch
+	msg     message.Message
+	arrival exchange.Arrival
+	req     Request
+	resp    Response
+	pace    *pace  // of the route
+	inside  uint64 // of an inline call: loop.word
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}
 
-// newCall makes a call of a request event. Endpoint.mu is held.
-func newCall(ep *Endpoint, ev *engine.Event) *call {
+func newCall(ep *Endpoint) *call {
 	c := calls.Get().(*call)
-	c.ep, c.in = ep, ev.Incoming
-	c.data = append(c.data[:0], ev.Datagram...)
-	codec.DecodeUDP(c.data, &c.msg) // has succeeded before
-	c.req = Request{
-		Code: c.msg.Code, Options: c.msg.Options, Payload: c.msg.Payload,
-		NonConfirmable: c.msg.Type == message.NonConfirmable,
-	}
-	if !takesPayload(c.req.Code) {
-		c.req.Payload = nil // to be ignored (RFC 7252 section 5.5)
-	}
-	c.req.Arrive(exchange.Arrival{Context: ep.ctx, Peer: ev.Peer, Group: ev.Group, Size: len(c.data), Token: c.msg.Token, Pusher: ep, Registry: ep.cfg.Options, Verify: ep.verify})
+	c.ep = ep
 	return c
 }
 
-// serve runs the handler and answers.
-func (c *call) serve() {
+// take makes c the call of a request event, as a view into the datagram that came with it.
+func (c *call) take(ev *engine.Event) {
 	ep := c.ep
-	err := ep.check(&c.req)
+	c.in, c.data, c.msg = ev.Incoming, ev.Datagram, ev.Message
+	c.req.Code, c.req.NonConfirmable = c.msg.Code, c.msg.Type == message.NonConfirmable
+	c.arrival = exchange.Arrival{
+		Context: ep.ctx, Time: ep.loop.now, Peer: ev.Peer, Group: ev.Group, Size: len(c.data),
+		Pusher: ep, Registry: ep.cfg.Options, Verify: ep.verify,
+	}
+	c.view()
+}
+
+// keep copies the datagram, which the next batch overwrites.
+func (c *call) keep() {
+	c.kept = append(c.kept[:0], c.data...)
+	c.data = c.kept
+	codec.DecodeUDP(c.data, &c.msg) // has succeeded before
+	c.view()
+}
+
+// view makes the request a view into the message.
+func (c *call) view() {
+	c.req.Options, c.req.Payload, c.arrival.Token = c.msg.Options, c.msg.Payload, c.msg.Token
+	if !takesPayload(c.msg.Code) {
+		c.req.Payload = nil // to be ignored (RFC 7252 section 5.5)
+	}
+	c.req.Arrive(c.arrival)
+}
+
+// place returns where the handler is to run, and whether to time it.
+func (c *call) place(s *sampler) (where Placement, timed bool) {
+	c.pace = c.ep.paceOf(&c.req)
+	where, timed = c.pace.place(s)
+	if fixed := c.ep.cfg.Placement; fixed != Adaptive && c.pace.fixed == Adaptive {
+		return fixed, false
+	}
+	return where, timed
+}
+
+// paceOf returns how quick the route of r is.
+func (ep *Endpoint) paceOf(r *Request) *pace {
+	if ep.router == nil {
+		return &ep.pace
+	}
+	return ep.router.pace(r)
+}
+
+// work runs the handler and answers, as a worker.
+func (c *call) work() {
+	pace, began := c.pace, time.Now()
+	drop := c.run()
+	pace.sample(time.Since(began))
+	c.finish(drop)
+}
+
+// run runs the handler. It returns why there must be no response, if so.
+func (c *call) run() exchange.DropReason {
+	err := c.ep.check(&c.req)
 	if err == nil {
 		err = c.handle()
 	}
-	drop := c.finish(err)
-	c.msg = message.Message{Code: c.resp.Code, Options: c.resp.Options, Payload: c.resp.Payload}
+	return c.conclude(err)
+}
+
+// finish answers, unless drop says not to, and frees c. It is for whoever does not hold the loop.
+func (c *call) finish(drop exchange.DropReason) {
+	ep := c.ep
 	ep.mu.Lock()
-	if drop != exchange.DropNone {
-		ep.eng.Drop(time.Now(), c.in, drop)
-	} else if err := ep.eng.Respond(time.Now(), c.in, &c.msg); err != nil && !errors.Is(err, ErrClosed) {
-		ep.mu.Unlock()
-		ep.log.Error("coap: response not sent", "path", c.req.Path(), "peer", c.req.Peer(), "error", err)
-		c.resp.Reset()
-		c.msg = message.Message{Code: message.InternalServerError, Payload: []byte(err.Error())}
-		ep.mu.Lock()
-		if ep.eng.Respond(time.Now(), c.in, &c.msg) != nil {
-			ep.eng.Drop(time.Now(), c.in, exchange.DropBusy)
-		}
-	}
-	ep.flush()
-	c.ep, c.in, c.req, c.msg = nil, engine.Incoming{}, Request{}, message.Message{}
-	c.resp.Reset()
-	if cap(c.data) <= 2*ep.limits.MessageSize {
+	c.respond(time.Now(), drop)
+	ep.flushTogether()
+	if c.reset(); cap(c.kept) <= 2*ep.limits.MessageSize {
 		calls.Put(c)
 	}
+}
+
+// respond hands the response to the engine. Endpoint.mu is held.
+func (c *call) respond(now time.Time, drop exchange.DropReason) {
+	ep := c.ep
+	if drop != exchange.DropNone {
+		ep.eng.Drop(now, c.in, drop)
+		return
+	}
+	c.msg = message.Message{Code: c.resp.Code, Options: c.resp.Options, Payload: c.resp.Payload}
+	err := ep.eng.Respond(now, c.in, &c.msg)
+	if err == nil || errors.Is(err, ErrClosed) {
+		return
+	}
+	ep.mu.Unlock()
+	ep.log.Error("coap: response not sent", "path", c.req.Path(), "peer", c.req.Peer(), "error", err)
+	c.resp.Reset()
+	c.msg = message.Message{Code: message.InternalServerError, Payload: []byte(err.Error())}
+	ep.mu.Lock()
+	if ep.eng.Respond(now, c.in, &c.msg) != nil {
+		ep.eng.Drop(now, c.in, exchange.DropBusy)
+	}
+}
+
+// reset makes c ready for another request to the same endpoint.
+func (c *call) reset() {
+	c.data, c.pace, c.inside = nil, nil, 0
+	c.in, c.req, c.msg = engine.Incoming{}, Request{}, message.Message{}
+	c.resp.Reset()
 }
 
 // takesPayload reports whether a method is defined to have a payload (RFC 7252 sections 5.8.1
@@ -78,19 +146,39 @@ func takesPayload(method Code) bool { return method != GET && method != DELETE }
 
 // handle calls the handler and turns a panic into an error.
 func (c *call) handle() (err error) {
+	returned := false
 	defer func() {
-		if p := recover(); p != nil {
-			c.ep.log.Error("coap: handler panicked", "path", c.req.Path(), "peer", c.req.Peer(), "panic", p, "stack", string(debug.Stack()))
-			err = &Error{Code: message.InternalServerError}
+		if returned {
+			return
 		}
+		p := recover()
+		if p == nil {
+			c.exited()
+			return
+		}
+		c.ep.log.Error("coap: handler panicked", "path", c.req.Path(), "peer", c.req.Peer(), "panic", p, "stack", string(debug.Stack()))
+		err = &Error{Code: message.InternalServerError}
 	}()
-	return c.ep.gate.ServeCoAP(&c.resp, &c.req)
+	err = c.ep.gate.ServeCoAP(&c.resp, &c.req)
+	returned = true
+	return err
 }
 
-// finish makes the response of what the handler has left: it turns errors into codes and applies
+// exited answers for a handler that has ended its goroutine by runtime.Goexit. If that holds the loop, another
+// one goes on with it.
+func (c *call) exited() {
+	l := c.ep.loop
+	c.ep.log.Error("coap: handler ended its goroutine", "path", c.req.Path(), "peer", c.req.Peer())
+	if c.inside != 0 && l.rob(c.inside) {
+		go l.run()
+	}
+	c.finish(c.conclude(&Error{Code: message.InternalServerError}))
+}
+
+// conclude makes the response of what the handler has left: it turns errors into codes and applies
 // the rules that hold for all resources. It returns why there must be no
 // response, if so.
-func (c *call) finish(err error) exchange.DropReason {
+func (c *call) conclude(err error) exchange.DropReason {
 	w, r := &c.resp, &c.req
 	bad, isBad := errors.AsType[*message.OptionError](err)
 	coded, isCoded := errors.AsType[*Error](err)

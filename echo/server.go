@@ -135,16 +135,15 @@ func (s *Server) limited(w *exchange.Response, r *exchange.Request) error {
 	if r.IsMulticast() {
 		again = r.Clone() // handlers may change r
 	}
-	began := time.Now()
 	if err := s.next.ServeCoAP(w, r); err != nil {
 		coded, ok := errors.AsType[*exchange.Error](err)
-		if ok && !r.IsMulticast() && exchange.PacketSize(r.Peer().Addr.Addr(), size(w, r)+1+len(coded.Diagnostic)) > s.allowance(r, time.Since(began)) {
+		if ok && !r.IsMulticast() && !s.affords(r, size(w, r)+1+len(coded.Diagnostic)) {
 			return s.challenge(w, r)
 		}
 		return err
 	}
 	switch {
-	case exchange.PacketSize(r.Peer().Addr.Addr(), size(w, r)) <= s.allowance(r, time.Since(began)):
+	case s.affords(r, size(w, r)):
 		return nil
 	case r.IsMulticast():
 		// A group is not to be asked twice: the rest is asked of the member.
@@ -177,6 +176,19 @@ func (s *Server) short(w *exchange.Response, r *exchange.Request) error {
 		s.stats.cut.Add(1)
 	}
 	return nil
+}
+
+// affords reports whether a message of n bytes may answer r now.
+func (s *Server) affords(r *exchange.Request, n int) bool {
+	n = exchange.PacketSize(r.Peer().Addr.Addr(), n)
+	if n <= s.allowance(r, s.cfg.AckDelay) {
+		return true // in any case
+	}
+	var waited time.Duration
+	if at := r.Received(); !at.IsZero() {
+		waited = time.Since(at)
+	}
+	return n <= s.allowance(r, waited)
 }
 
 // allowance returns how many bytes with their headers may answer r, of which the acknowledgement has

@@ -126,6 +126,8 @@ func NewRequest(method message.Code, uri string) (*Request, error) {
 type Arrival struct {
 	// Context ends when the endpoint is closed.
 	Context context.Context
+	// Time is when the request was received, the zero Time if that is not known.
+	Time time.Time
 	// Peer sent the request.
 	Peer Peer
 	// Group is the multicast or broadcast address that the request was sent to, the zero
@@ -147,6 +149,9 @@ type Arrival struct {
 
 // Arrive marks r as received. It is for endpoints and for tests of handlers.
 func (r *Request) Arrive(a Arrival) { r.arrival = a }
+
+// Received returns when the request was received, or the zero Time.
+func (r *Request) Received() time.Time { return r.arrival.Time }
 
 // OnGathered makes f be called with the whole request before the handler is, if r has the last block of
 // a body that a layer below gathers. It is for layers around that one: f may change the options of
