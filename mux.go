@@ -2,8 +2,8 @@ package coap
 
 import (
 	"fmt"
-	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/coapkit/coap/blockwise"
 	"github.com/coapkit/coap/exchange"
@@ -36,9 +36,9 @@ import (
 //
 // The zero value is an empty Mux. All methods may be called concurrently.
 type Mux struct {
-	mu         sync.RWMutex
-	root       node
-	depth      int // most segments in a pattern
+	tree atomic.Pointer[tree] // of patterns; nil: to be made
+
+	mu         sync.Mutex // guards the rest
 	patterns   []*pattern
 	links      []byte // the text of /.well-known/core; nil: to be made
 	middleware []func(Handler) Handler
@@ -117,9 +117,8 @@ func (m *Mux) Handle(pattern string, h Handler, route ...Route) {
 // insert adds a pattern. The lock is held.
 func (m *Mux) insert(p *pattern) {
 	m.patterns = append(m.patterns, p)
-	m.depth = max(m.depth, len(p.segments))
-	m.root.add(p, p.segments)
 	m.links = nil
+	m.tree.Store(nil)
 }
 
 // HandleFunc registers a function for a pattern; see [Mux.Handle].
@@ -253,22 +252,48 @@ func (m *Mux) ChecksOptions() {}
 
 var _ exchange.OptionChecker = (*Mux)(nil)
 
+// tree is what requests are matched by. It does not change: with many endpoints on many processors, even a lock
+// that all may hold at once would be what they wait for.
+type tree struct {
+	root  node
+	depth int // most segments in a pattern
+}
+
 // match finds the pattern for r, or whether there is one for other methods.
 func (m *Mux) match(r *Request) (found *pattern, other bool) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
+	t := m.tree.Load()
+	if t == nil {
+		t = m.plant()
+	}
 	// Segments beyond the deepest pattern need not be told apart.
-	var few [16][]byte
+	var few [8][]byte
 	path, total := few[:0], 0
-	for v := range r.Options.Values(message.OptionURIPath) {
-		if total++; len(path) <= m.depth {
-			path = append(path, v)
+	it := r.Options.Iter()
+	for it.Next() && it.Number() <= message.OptionURIPath {
+		if it.Number() < message.OptionURIPath {
+			continue
+		}
+		if total++; len(path) <= t.depth {
+			path = append(path, it.Value())
 		}
 	}
 	if total == 0 {
 		path = append(path, nil) // "/" is one empty segment, as in net/http
 	}
-	return m.root.match(r.Code, path)
+	return t.root.match(r.Code, path)
+}
+
+// plant makes the tree.
+func (m *Mux) plant() *tree {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := new(tree)
+	for _, p := range m.patterns {
+		t.depth = max(t.depth, len(p.segments))
+		t.root.add(p, p.segments)
+	}
+	m.tree.Store(t)
+	return t
 }
 
 // node is a node of the tree of patterns; the way to it is the segments of a path.
@@ -305,14 +330,6 @@ func (n *node) add(p *pattern, segments []segment) {
 		}
 		next.add(p, segments[1:])
 	}
-}
-
-// remove removes a pattern without wildcards.
-func (n *node) remove(p *pattern, segments []segment) {
-	for _, s := range segments {
-		n = n.literal[s.text]
-	}
-	n.exact = slices.DeleteFunc(n.exact, func(q *pattern) bool { return q == p })
 }
 
 // match returns the most specific pattern for a path and a method, or whether there is one for

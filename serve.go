@@ -16,16 +16,15 @@ import (
 // call is one received request on its way through a handler. It belongs to the goroutine that runs the
 // handler.
 type call struct {
-	ep      *Endpoint
-	in      engine.Incoming
-	data    []byte // the datagram: req is a view into it
-	kept    []byte // memory for data that has to outlast its batch
-	msg     message.Message
-	arrival exchange.Arrival
-	req     Request
-	resp    Response
-	pace    *pace  // of the route
-	inside  uint64 // of an inline call: loop.word
+	ep     *Endpoint
+	in     engine.Incoming
+	data   []byte // the datagram: req is a view into it
+	kept   []byte // memory for data that has to outlast its batch
+	msg    message.Message
+	req    Request
+	resp   Response
+	pace   *pace  // of the route
+	inside uint64 // of an inline call: loop.word
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}
@@ -41,10 +40,10 @@ func (c *call) take(ev *engine.Event) {
 	ep := c.ep
 	c.in, c.data, c.msg = ev.Incoming, ev.Datagram, ev.Message
 	c.req.Code, c.req.NonConfirmable = c.msg.Code, c.msg.Type == message.NonConfirmable
-	c.arrival = exchange.Arrival{
-		Context: ep.ctx, Time: ep.loop.now, Peer: ev.Peer, Group: ev.Group, Size: len(c.data),
+	c.req.Arrive(exchange.Arrival{
+		Context: ep.ctx, Time: ep.loop.now, Peer: ev.Peer, Group: ev.Group, Size: len(c.data), Token: c.msg.Token,
 		Pusher: ep, Registry: ep.cfg.Options, Verify: ep.verify,
-	}
+	})
 	c.view()
 }
 
@@ -53,16 +52,18 @@ func (c *call) keep() {
 	c.kept = append(c.kept[:0], c.data...)
 	c.data = c.kept
 	codec.DecodeUDP(c.data, &c.msg) // has succeeded before
+	a := c.req.Arrival()
+	a.Token = c.msg.Token
+	c.req.Arrive(a)
 	c.view()
 }
 
 // view makes the request a view into the message.
 func (c *call) view() {
-	c.req.Options, c.req.Payload, c.arrival.Token = c.msg.Options, c.msg.Payload, c.msg.Token
+	c.req.Options, c.req.Payload = c.msg.Options, c.msg.Payload
 	if !takesPayload(c.msg.Code) {
 		c.req.Payload = nil // to be ignored (RFC 7252 section 5.5)
 	}
-	c.req.Arrive(c.arrival)
 }
 
 // place returns where the handler is to run, and whether to time it.
@@ -180,25 +181,8 @@ func (c *call) exited() {
 // response, if so.
 func (c *call) conclude(err error) exchange.DropReason {
 	w, r := &c.resp, &c.req
-	bad, isBad := errors.AsType[*message.OptionError](err)
-	coded, isCoded := errors.AsType[*Error](err)
-	switch {
-	case isBad:
-		// Critical options that are not understood: 4.02 for a CON, silence
-		// for a NON (RFC 7252 section 5.4.1).
-		if r.NonConfirmable {
-			return exchange.DropBadOption
-		}
-		fail(w, message.BadOption, bad.Reason)
-	case isCoded:
-		// Options that the handler has set say more about the error, such as Max-Age in
-		// 5.03 or Size1 in 4.13; the diagnostic has no Content-Format.
-		w.Options.Remove(message.OptionContentFormat)
-		w.Options.Remove(message.OptionETag)
-		w.Code, w.Payload = coded.Code, []byte(strings.ToValidUTF8(coded.Diagnostic, "\uFFFD"))
-	case err != nil:
-		c.ep.log.Error("coap: handler failed", "path", r.Path(), "peer", r.Peer(), "error", err)
-		fail(w, message.InternalServerError, "")
+	if err != nil && !c.fail(err) {
+		return exchange.DropBadOption
 	}
 	switch w.Code {
 	case message.Empty:
@@ -212,6 +196,32 @@ func (c *call) conclude(err error) exchange.DropReason {
 	}
 	negotiate(w, r)
 	return exchange.DropNone
+}
+
+// fail makes the response to an error of the handler. It returns false if there must be none.
+func (c *call) fail(err error) bool {
+	w, r := &c.resp, &c.req
+	bad, isBad := errors.AsType[*message.OptionError](err)
+	coded, isCoded := errors.AsType[*Error](err)
+	switch {
+	case isBad:
+		// Critical options that are not understood: 4.02 for a CON, silence
+		// for a NON (RFC 7252 section 5.4.1).
+		if r.NonConfirmable {
+			return false
+		}
+		fail(w, message.BadOption, bad.Reason)
+	case isCoded:
+		// Options that the handler has set say more about the error, such as Max-Age in
+		// 5.03 or Size1 in 4.13; the diagnostic has no Content-Format.
+		w.Options.Remove(message.OptionContentFormat)
+		w.Options.Remove(message.OptionETag)
+		w.Code, w.Payload = coded.Code, []byte(strings.ToValidUTF8(coded.Diagnostic, "\uFFFD"))
+	default:
+		c.ep.log.Error("coap: handler failed", "path", r.Path(), "peer", r.Peer(), "error", err)
+		fail(w, message.InternalServerError, "")
+	}
+	return true
 }
 
 func fail(w *Response, code Code, diagnostic string) {
@@ -278,7 +288,7 @@ func understoodWithBlocks(n OptionNumber) bool {
 // none is told so (RFC 7252 section 5.7.2).
 func checkOptions(r *Request, understood func(OptionNumber) bool) error {
 	for _, n := range [...]OptionNumber{message.OptionProxyURI, message.OptionProxyScheme} {
-		if !understood(n) && r.Options.Has(n) {
+		if r.Options.Has(n) && !understood(n) {
 			return &Error{Code: message.ProxyingNotSupported}
 		}
 	}

@@ -30,7 +30,6 @@ func (m *Mux) replaceWellKnown(p *pattern) {
 	if i < 0 || !slices.Equal(p.segments, m.patterns[i].segments) {
 		return
 	}
-	m.root.remove(m.patterns[i], m.patterns[i].segments)
 	m.patterns = slices.Delete(m.patterns, i, i+1)
 }
 

@@ -150,6 +150,9 @@ type Arrival struct {
 // Arrive marks r as received. It is for endpoints and for tests of handlers.
 func (r *Request) Arrive(a Arrival) { r.arrival = a }
 
+// Arrival returns what Arrive was called with.
+func (r *Request) Arrival() Arrival { return r.arrival }
+
 // Received returns when the request was received, or the zero Time.
 func (r *Request) Received() time.Time { return r.arrival.Time }
 
