@@ -7,9 +7,12 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/coapkit/coap"
@@ -205,4 +208,56 @@ func TestDialErrors(t *testing.T) {
 	}
 	_, err := coap.Dial(t.Context(), "coap://127.0.0.1", &coap.Config{Params: coap.Params{NStart: -1}})
 	require.ErrorContains(t, err, "NStart")
+}
+
+// A server with several sockets is one server: each client is answered, notified and counted, whatever socket is its own.
+func TestServerSockets(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs sockets that share an address, which only Linux spreads clients over")
+	}
+	mux := coap.NewMux()
+	var value atomic.Int64
+	mux.HandleFunc("GET /value", func(w *coap.Response, r *coap.Request) error {
+		return w.Text(strconv.FormatInt(value.Load(), 10))
+	}, coap.Route{Observable: true})
+	srv := &coap.Server{Addr: "127.0.0.1:0", Handler: mux, Sockets: 3}
+	served := make(chan error, 1)
+	go func() { served <- srv.ListenAndServe(t.Context()) }()
+	require.Eventually(t, func() bool { return srv.LocalAddr().IsValid() }, 10*time.Second, time.Millisecond)
+	const clients = 24
+	uri := "coap://" + srv.LocalAddr().String() + "/value"
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var seen, told sync.WaitGroup
+	for range clients {
+		seen.Add(1)
+		told.Go(func() {
+			var c coap.Client
+			defer c.Close()
+			first := true
+			for n, err := range c.Observe(ctx, uri) {
+				if !assert.NoError(t, err) {
+					break
+				}
+				if n.Response == nil {
+					continue
+				}
+				if first {
+					first = false
+					seen.Done()
+				}
+				if string(n.Response.Payload) == "1" {
+					return
+				}
+			}
+		})
+	}
+	seen.Wait()
+	require.Equal(t, clients, srv.Observers("/value"))
+	require.Equal(t, clients, srv.Stats().Peers)
+	value.Store(1)
+	srv.Notify("/value")
+	told.Wait()
+	require.NoError(t, srv.Shutdown(ctx))
+	require.NoError(t, <-served)
 }

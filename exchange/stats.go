@@ -94,6 +94,34 @@ type Stats struct {
 	RememberedBytes int // memory for them and their replies
 }
 
+// Add adds the counters and sizes of another endpoint.
+func (s *Stats) Add(o *Stats) {
+	for _, sum := range [...]struct {
+		to   *uint64
+		from uint64
+	}{
+		{&s.Received, o.Received}, {&s.Sent, o.Sent}, {&s.Retransmitted, o.Retransmitted}, {&s.Duplicates, o.Duplicates},
+		{&s.Pings, o.Pings}, {&s.Resets, o.Resets}, {&s.EmptyAcks, o.EmptyAcks}, {&s.Separate, o.Separate},
+		{&s.Requests, o.Requests}, {&s.Responses, o.Responses}, {&s.TimedOut, o.TimedOut}, {&s.Rejected, o.Rejected},
+		{&s.Unreachable, o.Unreachable}, {&s.Canceled, o.Canceled}, {&s.Unusable, o.Unusable}, {&s.Superseded, o.Superseded},
+		{&s.LostResponses, o.LostResponses}, {&s.EvictedReplies, o.EvictedReplies}, {&s.EvictedPeers, o.EvictedPeers},
+	} {
+		*sum.to += sum.from
+	}
+	for r, n := range o.Dropped {
+		s.Dropped[r] += n
+	}
+	for _, sum := range [...]struct {
+		to   *int
+		from int
+	}{
+		{&s.Peers, o.Peers}, {&s.Exchanges, o.Exchanges}, {&s.Queued, o.Queued}, {&s.Handling, o.Handling},
+		{&s.Remembered, o.Remembered}, {&s.RememberedBytes, o.RememberedBytes},
+	} {
+		*sum.to += sum.from
+	}
+}
+
 // Drops ranges over all reasons with their counts, for exporters.
 func (s *Stats) Drops() iter.Seq2[DropReason, uint64] {
 	return func(yield func(DropReason, uint64) bool) {

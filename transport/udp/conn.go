@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -54,6 +55,8 @@ type Conn struct {
 
 	reading, writing *batch // nil: one datagram at a time
 
+	follows bool // another socket that shares the address gets what is for all
+
 	closed atomic.Bool
 	done   chan struct{} // closed by Close
 }
@@ -82,6 +85,40 @@ const (
 //
 // Errors are those of the system: syscall.EADDRINUSE, for one, when the port is taken.
 func Listen(address string, cfg *Config) (*Conn, error) {
+	return listen(address, cfg, nil)
+}
+
+// ListenShared opens n sockets, at least 1, that share an address: the system gives each remote endpoint
+// to one of them, and to the same for as long as none is closed, so that several processors can
+// work on what arrives. Datagrams to groups and broadcasts come out of the first only, which is the one to
+// join groups with. The error is errors.ErrUnsupported where the system does not spread datagrams, which
+// Linux does; other programs of the same user could bind to the address as well.
+func ListenShared(address string, n int, cfg *Config) ([]*Conn, error) {
+	if n == 1 {
+		c, err := Listen(address, cfg)
+		return []*Conn{c}, err
+	}
+	var conns []*Conn
+	for len(conns) < n {
+		c, err := listen(address, cfg, setReusePort)
+		if err != nil {
+			for _, c := range conns {
+				c.Close()
+			}
+			return nil, err
+		}
+		if len(conns) == 0 { // port 0 has become one
+			host, _, _ := net.SplitHostPort(address)
+			address = net.JoinHostPort(host, strconv.Itoa(int(c.local.Port())))
+		}
+		c.follows = len(conns) > 0
+		conns = append(conns, c)
+	}
+	return conns, nil
+}
+
+// listen is Listen with another option, if share is not nil.
+func listen(address string, cfg *Config, share func(fd uintptr) error) (*Conn, error) {
 	if cfg == nil {
 		cfg = &Config{}
 	}
@@ -91,7 +128,7 @@ func Listen(address string, cfg *Config) (*Conn, error) {
 	}
 	c := &Conn{done: make(chan struct{})}
 	lc := net.ListenConfig{Control: func(network, address string, rc syscall.RawConn) error {
-		return c.prepare(network, address, rc, cfg)
+		return c.prepare(network, address, rc, cfg, share)
 	}}
 	pc, err := lc.ListenPacket(context.Background(), network, address)
 	if err != nil {
@@ -128,7 +165,7 @@ func networkOf(address string) (string, error) {
 
 // prepare sets what must be set before the socket is bound: a datagram that arrives between
 // bind and a later setsockopt would come without packet info.
-func (c *Conn) prepare(network, address string, rc syscall.RawConn, cfg *Config) error {
+func (c *Conn) prepare(network, address string, rc syscall.RawConn, cfg *Config, share func(fd uintptr) error) error {
 	c.family = inet4
 	if strings.HasSuffix(network, "6") {
 		c.family = inet6
@@ -137,6 +174,9 @@ func (c *Conn) prepare(network, address string, rc syscall.RawConn, cfg *Config)
 	err := rc.Control(func(fd uintptr) {
 		if cfg.ReuseAddr {
 			optErr = setReuseAddr(fd)
+		}
+		if optErr == nil && share != nil {
+			optErr = share(fd)
 		}
 		if optErr == nil {
 			optErr = setSocketOptions(fd, c.family)

@@ -49,8 +49,12 @@ func (ms *members) all() map[member]bool {
 
 // strays reports whether a datagram came by an interface on which its group was not joined, while
 // it was on another. Linux compares only the groups of IPv6: once a socket has joined one
-// somewhere, it gets what comes by any interface on which some socket of the host has joined it.
+// somewhere, it gets what comes by any interface on which some socket of the host has joined it. And of
+// sockets that share an address each gets what is for all.
 func (c *Conn) strays(d *transport.Datagram) bool {
+	if c.follows && d.Group.IsValid() {
+		return true
+	}
 	if !d.Group.Is6() || d.IfIndex == 0 {
 		return false
 	}

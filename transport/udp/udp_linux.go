@@ -21,11 +21,15 @@ const (
 	// Missing in package syscall; the same on all architectures.
 	ipMulticastAll   = 49
 	ipv6MulticastAll = 29
+	soReusePort      = 15
 )
 
 func setReuseAddr(fd uintptr) error {
 	return setInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
 }
+
+// setReusePort lets sockets share an address, among which the system spreads the remote endpoints.
+func setReusePort(fd uintptr) error { return setInt(fd, syscall.SOL_SOCKET, soReusePort, 1) }
 
 // setSocketOptions asks for packet info and the error queue. An IPv6 socket gets the options
 // of IPv4 too, in case that it becomes a dual-stack one. There IP_PKTINFO tells what
