@@ -195,11 +195,24 @@ func (o *Options) First(n OptionNumber) (value []byte, ok bool) {
 	if n > o.last {
 		return nil, false
 	}
-	it := o.Iter()
-	for it.Next() && it.number <= n {
-		if it.number == n {
-			return it.Value(), true
+	// What Iter does, without its state: this is what most is done with options.
+	b, number := o.buf, 0
+	for i := 0; i < len(b); {
+		head := b[i]
+		delta, length := int(head>>4), int(head&15)
+		i++
+		if delta >= wire.Ext8 || length >= wire.Ext8 {
+			var n int
+			delta, length, n, _ = consumeLongHeader(head, b[i:])
+			i += n
 		}
+		if number += delta; number >= int(n) {
+			if number > int(n) {
+				return nil, false
+			}
+			return b[i : i+length : i+length], true
+		}
+		i += length
 	}
 	return nil, false
 }
