@@ -41,6 +41,7 @@ func (w *waiter) settle(ev *engine.Event) {
 	switch ev.Kind {
 	case engine.EventResponse:
 		w.err = w.resp.Receive(&ev.Message, ev.Peer)
+		w.resp.Retransmissions = ev.Retransmissions
 	case engine.EventDone:
 		w.resp.Reset() // none, as was wished
 	case engine.EventEnd:

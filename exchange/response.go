@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"io"
+	"slices"
 	"time"
 
 	"github.com/coapkit/coap/message"
@@ -21,6 +22,10 @@ type Response struct {
 	// Payload of the response. Without a Content-Format, that of an error is a
 	// diagnostic text (RFC 7252 section 5.5.2).
 	Payload []byte
+	// Retransmissions is how often the request had to be sent again until this response came, 0 in
+	// a handler and where nobody knows. It is for layers that have several requests under way, to
+	// which it is a sign of congestion.
+	Retransmissions int
 
 	peer   Peer
 	body   io.Reader // see Body and Content
@@ -43,7 +48,7 @@ func (w *Response) Receive(m *message.Message, from Peer) error {
 	}
 	w.buf = append(append(w.buf[:0], encoded...), m.Payload...)
 	options, _, err := message.DecodeOptions(w.buf[:len(encoded):len(encoded)])
-	w.Code, w.Options, w.Payload, w.peer = m.Code, options, w.buf[len(encoded):], from
+	w.Code, w.Options, w.Payload, w.peer, w.Retransmissions = m.Code, options, w.buf[len(encoded):], from, 0
 	if w.Code == message.Valid {
 		w.Payload = nil // to be ignored (RFC 7252 section 5.5)
 	}
@@ -69,6 +74,14 @@ func (w *Response) Err() error {
 
 // SetCode sets the response code.
 func (w *Response) SetCode(c message.Code) { w.Code = c }
+
+// Room returns n bytes of w's own memory, to be filled and made the payload. They are valid as long as w;
+// another call returns the same ones.
+func (w *Response) Room(n int) []byte {
+	// Options of w may be a view of what buf has.
+	w.buf = slices.Grow(w.buf, n)
+	return w.buf[len(w.buf) : len(w.buf)+n]
+}
 
 // Text makes s the payload, as text/plain, and sets 2.05 if no code is set. It always returns
 // nil, so that a handler can end with it.

@@ -137,6 +137,8 @@ type Event struct {
 	Message  message.Message
 	// More says that other responses may follow this one.
 	More bool
+	// Retransmissions is how often the request was sent again until the response came.
+	Retransmissions int
 	// Err says why an exchange ended, Cause adds the error of the system, if any.
 	Err   exchange.EndError
 	Cause error

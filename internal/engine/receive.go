@@ -195,7 +195,10 @@ func (e *Engine) respond(x *exchangeState, d *transport.Datagram, m *message.Mes
 	}
 	e.stats.Responses++
 	more := x.open && (x.group || isNotification(m))
-	e.events.push(Event{Kind: EventResponse, User: x.user, Peer: peerOf(d, e.findPeer(d)), Datagram: d.Data, Message: *m, More: more})
+	e.events.push(Event{
+		Kind: EventResponse, User: x.user, Peer: peerOf(d, e.findPeer(d)), Datagram: d.Data, Message: *m,
+		More: more, Retransmissions: x.retransmission.count,
+	})
 	if more {
 		e.keepOpen(x, m)
 		return
