@@ -225,7 +225,7 @@ func (t *transfer) open() error {
 	case io.ReadSeeker:
 		src, err := newRandom(body)
 		if err == nil {
-			t.src = src
+			t.src = &src
 			break
 		}
 		t.src = newStream(body, t.off, size) // a pipe, say

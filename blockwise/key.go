@@ -59,20 +59,24 @@ func appendOperation(b []byte, method message.Code, o *message.Options) []byte {
 	return b
 }
 
+// usualOperation is room for most operations, on the stack of who looks for one.
+const usualOperation = 256
+
 // operation returns the operation that a request belongs to.
 func operation(r *exchange.Request) string {
-	var tmp [256]byte
+	var tmp [usualOperation]byte
 	return string(appendOperation(tmp[:0], r.Code, &r.Options))
 }
 
-// selection returns the operation of a request that was answered with a body. The payload of a
+// appendSelection appends the operation of a request that was answered with a body. The payload of a
 // FETCH is part of its cache key (RFC 8132 section 2).
-func selection(op string, r *exchange.Request, payload []byte) string {
-	if r.Code != message.FETCH || len(payload) == 0 {
-		return op
+func appendSelection(b []byte, r *exchange.Request) []byte {
+	b = appendOperation(b, r.Code, &r.Options)
+	if r.Code == message.FETCH && len(r.Payload) > 0 {
+		sum := sha256.Sum256(r.Payload)
+		b = append(b, sum[:]...)
 	}
-	sum := sha256.Sum256(payload)
-	return op + string(sum[:])
+	return b
 }
 
 // tagOf returns an entity-tag for a body that has none: equal bodies get equal tags.

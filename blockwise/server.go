@@ -138,6 +138,7 @@ type asked struct {
 	block1, block2 Block
 	has1, has2     bool
 	size2          bool // the length of the response's body, too
+	inner          *inner
 }
 
 // ServeCoAP answers r: with what the inner handler answers, cut into blocks, or by itself if r is
@@ -161,20 +162,43 @@ func (s *Server) ServeCoAP(w *exchange.Response, r *exchange.Request) error {
 	if a.has1 && a.block1.SZX > maxSZX || a.has2 && a.block2.SZX > maxSZX {
 		return refuse(w, message.BadRequest, "block size exponent 7 is reserved")
 	}
-	inner := *r
-	inner.Options = r.Options.Borrow()
-	inner.Options.Remove(message.OptionBlock1)
-	inner.Options.Remove(message.OptionBlock2)
 	switch {
 	case a.has1 && takesPayload(r.Code):
-		return s.serveBlock1(w, &inner, a)
+		return s.serveInner(w, r, a, (*Server).serveBlock1)
 	case a.has1 && (a.block1.More || a.block1.Num > 0):
 		return refuse(w, message.BadRequest, "Block1 is about a payload, the method has none")
 	case a.has2 && a.block2.Num > 0:
-		return s.serveBlock2(w, &inner, a)
+		return s.serveBlock2(w, r, a)
 	}
 	a.has1 = false // for a method without payload
-	return s.serveWhole(w, &inner, a)
+	return s.serveInner(w, r, a, (*Server).serveWhole)
+}
+
+// inner is what one call of a handler needs, and is used again after that.
+type inner struct {
+	request exchange.Request // without Block options
+	options message.Options  // of it
+	random  random           // the body that it is answered with, if that is not kept
+}
+
+var inners = sync.Pool{New: func() any { return new(inner) }}
+
+// serveInner calls serve with r without its Block options.
+func (s *Server) serveInner(w *exchange.Response, r *exchange.Request, a asked, serve func(*Server, *exchange.Response, *exchange.Request, asked) error) error {
+	in := inners.Get().(*inner)
+	in.options.Reset()
+	it := r.Options.Iter()
+	for it.Next() {
+		if n := it.Number(); n != message.OptionBlock1 && n != message.OptionBlock2 {
+			in.options.Add(n, it.Value())
+		}
+	}
+	in.request = *r
+	in.request.Options, a.inner = in.options, in
+	err := serve(s, w, &in.request, a)
+	in.request, in.random = exchange.Request{}, random{}
+	inners.Put(in)
+	return err
 }
 
 // serveWhole answers a request whose body, if any, is in this message.

@@ -17,25 +17,29 @@ import (
 // serveBlock2 answers a request for a later block of a response body: from what is kept of the
 // one before or, if the method is safe, by running the handler again.
 func (s *Server) serveBlock2(w *exchange.Response, r *exchange.Request, a asked) error {
-	off, op := a.block2.Offset(), operation(r)
+	var tmp [usualOperation]byte
+	selection := appendSelection(tmp[:0], r)
 	s.mu.Lock()
-	e := s.t.download(key{keyOf(r.Peer()), selection(op, r, r.Payload)})
+	e := s.t.download(keyOf(r.Peer()), selection)
 	switch {
-	case e == nil || !e.down.expects(off) && isSafe(r.Code):
+	case e == nil || !e.down.expects(a.block2) && isSafe(r.Code):
 		s.unlock()
 		// A FETCH without payload selects nothing: it goes on with a transfer, or nowhere.
 		if r.Code == message.GET || r.Code == message.FETCH && len(r.Payload) > 0 {
-			return s.serveWhole(w, r, a)
+			return s.serveInner(w, r, a, (*Server).serveWhole)
 		}
 		return s.incomplete(w, a, "the block belongs to no transfer; send the whole request again")
 	case e.down.snap != nil:
 		s.serveSnapshot(w, r, a, e) // unlocks
 		return nil
+	case e.busy && e.down.next != a.block2.Offset():
+		s.unlock()
+		return s.incomplete(w, a, errOutOfOrder.Error())
 	case e.busy:
 		s.unlock()
 		return s.busy(w, time.Second)
 	}
-	e.busy = true
+	e.busy, e.down.next = true, a.block2.Offset()
 	s.unlock()
 	return s.serveLive(w, a, e)
 }
@@ -46,8 +50,7 @@ func (s *Server) serveSnapshot(w *exchange.Response, r *exchange.Request, a aske
 	p, more, err := memory(snap.body).block(off, 16<<szx)
 	now := time.Now()
 	if err == nil {
-		d.last, d.next = off, off+int64(len(p))
-		if s.t.touch(now, e); !more && isSafe(r.Code) {
+		if s.t.touch(now, e); d.asked(off, len(p), more) && isSafe(r.Code) {
 			s.t.end(e, 0) // the next request starts again
 		}
 	}
@@ -69,7 +72,6 @@ func (s *Server) serveLive(w *exchange.Response, a asked, e *entry) error {
 	p = bytes.Clone(p) // the next request may come before this one has been sent
 	s.mu.Lock()
 	e.busy = false
-	d.last = off
 	gone := !e.listed() // replaced, say, while it was read
 	failed := err != nil && !errors.Is(err, errOutOfOrder) && !errors.Is(err, errOutside)
 	if failed || err == nil && !more {
@@ -203,7 +205,7 @@ func (s *Server) deliverBytes(w *exchange.Response, r *exchange.Request, a asked
 	if err != nil {
 		return s.cannotCut(w, err, int64(len(body)), szx)
 	}
-	if (more || !isSafe(r.Code)) && !s.keep(w, r, a, body, off+int64(len(p))) && !isSafe(r.Code) {
+	if (more || !isSafe(r.Code)) && !s.keep(w, r, body, off+int64(len(p))) && !isSafe(r.Code) {
 		return fmt.Errorf("coap: response of %d bytes: %w: raise ServerConfig.BytesPerPeer, or use Response.Content",
 			len(body), ErrTooLarge)
 	}
@@ -234,13 +236,13 @@ func (s *Server) cannotCut(w *exchange.Response, err error, total int64, szx uin
 
 // keep remembers the body that r was answered with, for the peer to ask for what comes from next
 // on. It reports false if there is no room.
-func (s *Server) keep(w *exchange.Response, r *exchange.Request, a asked, body []byte, next int64) bool {
+func (s *Server) keep(w *exchange.Response, r *exchange.Request, body []byte, next int64) bool {
 	options := w.Options.Borrow()
 	for _, n := range [...]message.OptionNumber{message.OptionObserve, message.OptionBlock1, message.OptionBlock2, message.OptionSize2} {
 		options.Remove(n)
 	}
 	tag, _ := options.ETag()
-	e := s.newDownload(r, &download{next: next, last: a.block2.Offset()})
+	e := s.newDownload(r, &download{next: next, left: int64(len(body)) - next})
 	now := time.Now()
 	s.mu.Lock()
 	defer s.unlock()
@@ -258,9 +260,8 @@ func (s *Server) keep(w *exchange.Response, r *exchange.Request, a asked, body [
 
 // newDownload returns the entry for the answer to r.
 func (s *Server) newDownload(r *exchange.Request, d *download) *entry {
-	op := operation(r)
-	k := key{keyOf(r.Peer()), selection(op, r, r.Payload)}
-	if k.op != op {
+	k := key{peer: keyOf(r.Peer()), op: string(appendSelection(nil, r))}
+	if op := operation(r); k.op != op {
 		d.alias = key{k.peer, op}
 	}
 	return &entry{key: k, down: d}
@@ -284,9 +285,19 @@ func (s *Server) deliverReader(w *exchange.Response, r *exchange.Request, a aske
 			closeBody(body)
 		}
 	}()
-	src, err := s.open(w, body, isRandom)
+	keeps := !isRandom || r.Code != message.GET // or else the handler runs again
+	var at *random
+	if a.inner != nil && !keeps {
+		at = &a.inner.random
+	} else {
+		at = new(random)
+	}
+	src, err := s.open(w, body, isRandom, at)
 	if err != nil {
 		return err
+	}
+	if !keeps {
+		at.buf = w.Room(16 << szx)
 	}
 	if off == 0 && validates(w, r) {
 		return nil
@@ -298,11 +309,13 @@ func (s *Server) deliverReader(w *exchange.Response, r *exchange.Request, a aske
 	if err != nil {
 		return s.cannotCut(w, err, src.length(), szx)
 	}
-	w.Payload = bytes.Clone(p)
+	if w.Payload = p; keeps {
+		w.Payload = bytes.Clone(p) // the next request may come before this one has been sent
+	}
 	if !more && off == 0 && !a.has2 {
 		return nil
 	}
-	if more && !(isRandom && r.Code == message.GET) {
+	if more && keeps {
 		if kept = s.keepReader(w, r, src, body); !kept {
 			return s.busy(w, s.cfg.Lifetime/8)
 		}
@@ -311,11 +324,12 @@ func (s *Server) deliverReader(w *exchange.Response, r *exchange.Request, a aske
 	return nil
 }
 
-// open makes a source of a reader. A stream that has no entity-tag gets one of its own, so
-// that its blocks are not taken for those of another.
-func (s *Server) open(w *exchange.Response, body io.Reader, isRandom bool) (source, error) {
+// open makes a source of a reader; for one at random access, of what at points to. A stream that has no
+// entity-tag gets one of its own, so that its blocks are not taken for those of another.
+func (s *Server) open(w *exchange.Response, body io.Reader, isRandom bool, at *random) (src source, err error) {
 	if isRandom {
-		return newRandom(body.(io.ReadSeeker))
+		*at, err = newRandom(body.(io.ReadSeeker))
+		return at, err
 	}
 	if _, ok := w.Options.ETag(); !ok {
 		var tag [message.MaxETagLength]byte

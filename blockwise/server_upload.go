@@ -27,8 +27,10 @@ func (s *Server) serveBlock1(w *exchange.Response, r *exchange.Request, a asked)
 
 // forget gives up the upload that a new one takes the place of.
 func (s *Server) forget(r *exchange.Request) {
+	var tmp [usualOperation]byte
+	op := appendOperation(tmp[:0], r.Code, &r.Options)
 	s.mu.Lock()
-	if e := s.t.uploads[key{keyOf(r.Peer()), operation(r)}]; e != nil {
+	if e := s.t.upload(keyOf(r.Peer()), op); e != nil {
 		s.t.end(e, ErrReplaced)
 	}
 	s.unlock()
@@ -95,8 +97,10 @@ func (s *Server) goOn(w *exchange.Response, a asked) error {
 // proceed takes a block that is not the first.
 func (s *Server) proceed(w *exchange.Response, r *exchange.Request, a asked) error {
 	b := a.block1
+	var tmp [usualOperation]byte
+	op := appendOperation(tmp[:0], r.Code, &r.Options)
 	s.mu.Lock()
-	e := s.t.uploads[key{keyOf(r.Peer()), operation(r)}]
+	e := s.t.upload(keyOf(r.Peer()), op)
 	if e == nil {
 		s.unlock()
 		return s.incomplete(w, a, "the block belongs to no transfer; start with block 0")
@@ -167,15 +171,15 @@ func (s *Server) Continues(r *exchange.Request) bool {
 	if (!has1 || b1.Num == 0) && (!has2 || b2.Num == 0) {
 		return false
 	}
-	k := key{keyOf(r.Peer()), operation(r)}
+	var tmp, tmp2 [usualOperation]byte
+	op, selection := appendOperation(tmp[:0], r.Code, &r.Options), appendSelection(tmp2[:0], r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if has1 && b1.Num > 0 {
-		e := s.t.uploads[k]
+		e := s.t.upload(keyOf(r.Peer()), op)
 		// The last block of a gathered body runs the handler.
 		return e != nil && (b1.More || e.up.feed != nil)
 	}
-	k.op = selection(k.op, r, r.Payload)
-	e := s.t.download(k)
-	return e != nil && e.down.expects(b2.Offset())
+	e := s.t.download(keyOf(r.Peer()), selection)
+	return e != nil && e.down.expects(b2)
 }

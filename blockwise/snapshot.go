@@ -72,8 +72,9 @@ type download struct {
 	alias key // under which it is found, too, if it answers a FETCH
 
 	snap *snapshot
-	next int64 // offset that the peer is expected to ask for
-	last int64 // offset that it asked for last
+	next int64 // behind the last byte that the peer has asked for, or where it asks a reader
+	left int64 // bytes that it has not asked for yet, if it asks for none twice
+	end  bool  // it has asked for the last block
 
 	// Without a snapshot; used by whoever has set busy.
 	live    source
@@ -82,8 +83,21 @@ type download struct {
 	options message.Options
 }
 
-// expects reports whether a request for off is part of this transfer. A peer that asks for
-// another place may mean another version, of which it was notified.
-func (d *download) expects(off int64) bool {
-	return d.snap == nil || off == d.next || off == d.last
+// reach is how far from where it is expected a peer may ask for a block, in blocks: it may have asked
+// for several at a time, which come in any order.
+const reach = 64
+
+// expects reports whether a request for this block is part of this transfer. A peer that asks for
+// a place further away may mean another version, of which it was notified.
+func (d *download) expects(b Block) bool {
+	way := b.Offset() - d.next
+	return d.snap == nil || max(way, -way) <= reach<<(b.SZX+4)
+}
+
+// asked notes that the peer was given n bytes from off on. It reports whether it has asked for all.
+func (d *download) asked(off int64, n int, more bool) (all bool) {
+	d.next = max(d.next, off+int64(n))
+	d.left -= int64(n)
+	d.end = d.end || !more
+	return d.end && d.left <= 0
 }

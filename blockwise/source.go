@@ -16,7 +16,7 @@ type source interface {
 	restarts() bool
 }
 
-var errOutOfOrder = errors.New("the body is a stream that has moved on")
+var errOutOfOrder = errors.New("the body is a stream, whose blocks come one after the other")
 
 // errOutside is about a block that starts behind the end of the body.
 var errOutside = errors.New("the block starts behind the end of the body")
@@ -46,12 +46,9 @@ type random struct {
 }
 
 // newRandom finds out how long the body is.
-func newRandom(r io.ReadSeeker) (*random, error) {
+func newRandom(r io.ReadSeeker) (random, error) {
 	total, err := r.Seek(0, io.SeekEnd)
-	if err != nil {
-		return nil, err
-	}
-	return &random{r: r, total: total}, nil
+	return random{r: r, total: total}, err
 }
 
 func (s *random) block(off int64, size int) ([]byte, bool, error) {

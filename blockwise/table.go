@@ -187,12 +187,15 @@ func (t *table) detach(e *entry) {
 	}
 }
 
-// download returns what the peer may ask for more of by a request with this key, or nil.
-func (t *table) download(k key) *entry {
-	if e := t.downloads[k]; e != nil {
+// upload returns what the peer is sending, or nil.
+func (t *table) upload(p peerKey, op []byte) *entry { return t.uploads[key{p, string(op)}] }
+
+// download returns what the peer may ask for more of by a request for this selection, or nil.
+func (t *table) download(p peerKey, selection []byte) *entry {
+	if e := t.downloads[key{p, string(selection)}]; e != nil {
 		return e
 	}
-	return t.aliases[k]
+	return t.aliases[key{p, string(selection)}]
 }
 
 // release gives back what a detached entry occupies.
