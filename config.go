@@ -28,7 +28,7 @@ type Config struct {
 	// ServeBlocks and SendBlocks configure how bodies that do not fit one message are received
 	// and sent, in the role of the server and of the client (RFC 7959). BlockSize defaults to
 	// what fits Limits.MessageSize, Lifetime to EXCHANGE_LIFETIME of Params, for a server plus
-	// MAX_TRANSMIT_WAIT; Mode is set by the routes of a Mux.
+	// MAX_TRANSMIT_WAIT; Mode is set by the routes of a Mux, NStart by Params and ParamsFor.
 	ServeBlocks blockwise.ServerConfig
 	SendBlocks  blockwise.ClientConfig
 	// ServeObserve and SendObserve configure observation, in the role of the server and of the
@@ -93,6 +93,9 @@ func (c *Config) blocks(h Handler) (blockwise.ServerConfig, blockwise.ClientConf
 			*size = min(fits, 1024)
 		}
 	}
+	if cl.NStart == nil {
+		cl.NStart = c.nstart
+	}
 	p := c.Params.WithDefaults()
 	if cl.Lifetime == 0 {
 		cl.Lifetime = p.ExchangeLifetime()
@@ -145,6 +148,17 @@ func (c *Config) validate() error {
 		return errors.New("coap: Config.Placement is none of Adaptive, Inline and OnWorker")
 	}
 	return c.Limits.Validate()
+}
+
+// nstart returns NSTART for a request.
+func (c *Config) nstart(req *exchange.Request) int {
+	p := &c.Params
+	if to, err := destination(req); err == nil {
+		if own, err := c.paramsFor(to, req); err == nil && own != nil {
+			p = own
+		}
+	}
+	return p.WithDefaults().NStart
 }
 
 func (c *Config) paramsFor(to netip.AddrPort, req *exchange.Request) (*Params, error) {

@@ -31,6 +31,20 @@ type ClientConfig struct {
 	// AllowMissingETag accepts servers that state the entity-tag of a body with its first
 	// block only. Then nothing tells when the body changes on the way.
 	AllowMissingETag bool
+	// Window is the largest number of blocks of a response's body to ask for at a time, after the
+	// first, in answers to GET and FETCH. 0 and 1 mean one after the other, as most servers
+	// expect it: a body that is a stream, for one, has to be asked for in order.
+	//
+	// No more are under way than NSTART allows (RFC 7252 section 4.7), which is 1 unless the
+	// transmission parameters say otherwise. They begin with 2 and become more with each answer;
+	// half of them is left when a request had to be sent again. A server that answers a
+	// block which it was asked for ahead by an error, or not as was asked, is asked for the rest of the
+	// body block by block. Up to 2*Window blocks wait in memory for an earlier one, and
+	// Window goroutines for their answers.
+	Window int
+	// NStart, if not nil, returns NSTART for a request; with a Window only. It may be called
+	// concurrently.
+	NStart func(*exchange.Request) int
 	// Lifetime is for how long a message that was not answered may still arrive. 0 means
 	// 247 s, the default of EXCHANGE_LIFETIME.
 	Lifetime time.Duration

@@ -26,15 +26,21 @@ func (t *transfer) request(resp *exchange.Response) error {
 	b := blockAt(t.got, t.ask, false)
 	t.asked = b.Offset()
 	t.out.Options.SetUint(message.OptionBlock2, b.Value())
-	t.out.Payload, t.out.Series = nil, nil // (RFC 7959 section 3.3)
-	if t.req.Code == message.FETCH && !t.inBlocks {
-		// It is part of what is asked for. A server can do without state then.
-		t.out.Payload = t.plain
-	}
+	t.selectBy()
 	if err := t.c.next.RoundTrip(t.ctx, &t.out, resp); err != nil {
 		return t.interrupted(err)
 	}
 	return nil
+}
+
+// selectBy gives a request for a later block the payload that it has to have, if any
+// (RFC 7959 section 3.3).
+func (t *transfer) selectBy() {
+	t.out.Payload, t.out.Series = nil, nil
+	if t.req.Code == message.FETCH && !t.inBlocks {
+		// It is part of what is asked for. A server can do without state then.
+		t.out.Payload = t.plain
+	}
 }
 
 // download gets the rest of the response of which t.resp is the first block. It reports whether
@@ -53,6 +59,11 @@ func (t *transfer) download() (changed bool, err error) {
 	if more && err == nil && !changed {
 		t.c.downloads.Add(1)
 		t.holdResponse()
+		if p := t.openPipe(); p != nil {
+			if more, changed, err = t.downloadAhead(p); p.refused {
+				return false, nil
+			}
+		}
 	}
 	for more && !changed && err == nil {
 		if err = t.request(&t.part); err != nil {

@@ -124,10 +124,10 @@ func (t *transfer) sendPlain(p []byte) (lost bool, err error) {
 	return false, nil
 }
 
-// askSize asks for the length of the response if somebody wants to know it (RFC 7959
-// section 4).
+// askSize asks for the length of the response if somebody wants to know it, or if no block
+// behind its end should be asked for ahead (RFC 7959 section 4).
 func (t *transfer) askSize() {
-	if x := t.req.Transfer; x != nil && x.Progress != nil {
+	if x := t.req.Transfer; x != nil && x.Progress != nil || t.parallel() > 1 {
 		t.out.Options.SetUint(message.OptionSize2, 0)
 	}
 }

@@ -65,7 +65,7 @@ func TestAnySizes(t *testing.T) {
 			}
 			return nil
 		}
-		c := blockwise.NewClient(x, blockwise.ClientConfig{BlockSize: 16 << r.IntN(7), Early: r.IntN(2) == 0})
+		c := blockwise.NewClient(x, blockwise.ClientConfig{BlockSize: 16 << r.IntN(7), Early: r.IntN(2) == 0, Window: r.IntN(8)})
 		req := request([]message.Code{message.POST, message.FETCH, message.IPATCH}[r.IntN(3)], "/a", nil)
 		give(req, []string{"bytes", "seeker", "reader"}[r.IntN(3)], up, 0)
 		var sink bytes.Buffer
@@ -76,7 +76,9 @@ func TestAnySizes(t *testing.T) {
 		require.NoError(t, c.RoundTrip(context.Background(), req, &resp), "seed %d: %s", seed, strings.Join(x.chart, "\n"))
 		require.True(t, bytes.Equal(down, append(sink.Bytes(), resp.Payload...)), "seed %d down", seed)
 		require.True(t, bytes.Equal(up, h.last(t)), "seed %d up", seed)
-		require.Equal(t, 1, h.runs, "seed %d", seed)
+		if req.Code != message.FETCH { // of which blocks behind the end may be asked for ahead
+			require.Equal(t, 1, h.runs, "seed %d", seed)
+		}
 		require.False(t, resp.Options.Has(message.OptionBlock1) || resp.Options.Has(message.OptionBlock2))
 		require.NoError(t, s.Shutdown(context.Background()))
 		require.Zero(t, s.Stats().Bytes, "seed %d", seed)
@@ -87,11 +89,14 @@ func TestAnySizes(t *testing.T) {
 // up. Duplicates of what has arrived are caught below this layer.
 type lossy struct {
 	wire
+	mu   sync.Mutex
 	r    *rand.Rand
 	late []func()
 }
 
 func (x *lossy) RoundTrip(ctx context.Context, req *exchange.Request, resp *exchange.Response) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	for len(x.late) > 0 && x.r.IntN(3) == 0 { // in any order
 		i := x.r.IntN(len(x.late))
 		x.late[i]()
@@ -148,7 +153,7 @@ func testLoss(t *testing.T, seed uint64, method message.Code) {
 	})
 	s := blockwise.NewServer(h, blockwise.ServerConfig{Mode: func(*exchange.Request) (blockwise.Mode, error) { return mode, nil }})
 	x := &lossy{wire: wire{handler: s, peer: peerAt(1), ctx: context.Background()}, r: r}
-	c := blockwise.NewClient(x, blockwise.ClientConfig{MaxRestarts: 1})
+	c := blockwise.NewClient(x, blockwise.ClientConfig{MaxRestarts: 1, Window: int(seed % 5)})
 
 	var got []byte
 	var at exchange.Position

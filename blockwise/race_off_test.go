@@ -3,3 +3,5 @@
 package blockwise_test
 
 const rounds = 10
+
+const raceEnabled = false
