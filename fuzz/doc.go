@@ -12,6 +12,7 @@
 //	FuzzBlockValue     Block options mean what RFC 7959 section 2.2 says
 //	FuzzBlockServer    a peer that sends any blocks gets no memory beyond the limits and no wrong body in
 //	FuzzBlockClient    a server that answers with any blocks makes no wrong body pass for a right one
+//	FuzzBlockWindow    blocks that are asked for ahead make no wrong body, whatever comes in whatever order
 //	FuzzObserveOrder   of two notifications the fresher one is found as RFC 7641 section 3.4 says
 //	FuzzObserveServer  the list of observers is right, and all of them get the last value
 //	FuzzObserveClient  whatever a server says: no wrong value, no exchange left open, no storm

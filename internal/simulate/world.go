@@ -142,7 +142,7 @@ func (h *host) listen() {
 		Params:       coap.Params{NStart: k.nstart, ProbingRate: k.probing, EmptyAckDelay: k.ackDelay},
 		Limits:       h.limits,
 		ServeBlocks:  blockwise.ServerConfig{BlockSize: 64},
-		SendBlocks:   blockwise.ClientConfig{BlockSize: 64},
+		SendBlocks:   blockwise.ClientConfig{BlockSize: 64, Window: 4}, // as far as NSTART allows
 		ServeObserve: observe.ServerConfig{ConfirmEvery: k.confirmEvery, MaxObservers: maxObservers(k), MaxPerPeer: maxPerPeer(k)},
 		SendObserve:  observe.ClientConfig{Jitter: 2 * time.Second, MaxBackoff: 20 * time.Second},
 	}
