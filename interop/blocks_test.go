@@ -140,11 +140,14 @@ func requireTransfers(t *testing.T, host netip.Addr, command []string, transfers
 	}
 }
 
-// sendBlocks has our client send a request with blocks of a size, 0 for what it likes.
-func sendBlocks(t *testing.T, size int, method message.Code, uri string, body []byte) (*coap.Response, *blockLog, error) {
+// sendBlocks has our client send a request with blocks of a size, 0 for what it likes, and ask for blocks in a
+// window.
+func sendBlocks(t *testing.T, size, window int, method message.Code, uri string, body []byte) (*coap.Response, *blockLog, error) {
 	t.Helper()
 	wire := newBlockLog(false)
-	c := &coap.Client{Config: &coap.Config{Trace: wire.trace}}
+	c := &coap.Client{Config: &coap.Config{
+		Trace: wire.trace, Params: coap.Params{NStart: window}, SendBlocks: blockwise.ClientConfig{Window: window},
+	}}
 	defer c.Close()
 	req, err := coap.NewRequest(method, uri)
 	require.NoError(t, err)
@@ -160,21 +163,23 @@ func sendBlocks(t *testing.T, size int, method message.Code, uri string, body []
 // requireUpload has our client send a body in blocks of a size.
 func requireUpload(t *testing.T, size int, method message.Code, uri string, body []byte) *coap.Response {
 	t.Helper()
-	resp, wire, err := sendBlocks(t, size, method, uri, body)
+	resp, wire, err := sendBlocks(t, size, 1, method, uri, body)
 	require.NoError(t, err)
 	require.True(t, resp.Code.IsSuccess(), "%v: %s", resp.Code, resp.Payload)
 	require.Equal(t, []int{orDefault(size)}, wire.sizes(message.OptionBlock1, true), "blocks of the request")
 	return resp
 }
 
-// requireDownload has our client get a body, in blocks of a size from the first one on.
+// requireDownload has our client get a body, in blocks of a size from the first one on: one at a time, and several.
 func requireDownload(t *testing.T, size int, uri string, want []byte) {
 	t.Helper()
-	resp, wire, err := sendBlocks(t, size, message.GET, uri, nil)
-	require.NoError(t, err)
-	require.Equal(t, message.Content, resp.Code)
-	requireBody(t, want, resp.Payload)
-	require.Equal(t, []int{orDefault(size)}, wire.sizes(message.OptionBlock2, false), "blocks of the response")
+	for _, window := range []int{1, 8} {
+		resp, wire, err := sendBlocks(t, size, window, message.GET, uri, nil)
+		require.NoError(t, err, "window of %d", window)
+		require.Equal(t, message.Content, resp.Code, "window of %d", window)
+		requireBody(t, want, resp.Payload)
+		require.Equal(t, []int{orDefault(size)}, wire.sizes(message.OptionBlock2, false), "blocks of the response")
+	}
 }
 
 func orDefault(size int) int {
