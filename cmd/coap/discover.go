@@ -93,7 +93,7 @@ func (f *discoverFlags) run(cmd *cobra.Command, s *streams, uri string) error {
 	if err != nil {
 		return err
 	}
-	session, err := newSession(s, f.verbose)
+	session, err := newSession(s, f.verbose, 1)
 	if err != nil {
 		return err
 	}

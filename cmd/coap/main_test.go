@@ -201,6 +201,8 @@ func TestUsageErrors(t *testing.T) {
 		{"content format", []string{"put", "-t", "jsn", "coap://127.0.0.1/"}, `-t: unknown content format "jsn", did you mean application/json (50)?`},
 		{"accept", []string{"get", "-a", "jsn", "coap://127.0.0.1/"}, `-a: unknown content format "jsn", did you mean application/json (50)?`},
 		{"block size", []string{"get", "-b", "100", "coap://127.0.0.1/"}, "-b 100: want a power of two from 16 to 1024: 16, 32, 64"},
+		{"blocks ahead", []string{"get", "--ahead", "65", "coap://127.0.0.1/"}, "--ahead 65: want 1 to 64 blocks"},
+		{"blocks ahead, zero", []string{"get", "--ahead", "0", "coap://127.0.0.1/"}, "--ahead 0: want 1 to 64 blocks"},
 		{"block size, zero", []string{"delete", "-b", "0", "coap://127.0.0.1/"}, "-b 0: want a power of two"},
 		{"block size, large", []string{"put", "-b", "2048", "coap://127.0.0.1/"}, "-b 2048: want a power of two from 16 to 1024"},
 		{"output of a group", []string{"get", "-O", "a", "coap://224.0.1.187/"}, "-O is for one body, and the members of coap://224.0.1.187 have one each"},

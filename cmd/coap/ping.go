@@ -67,7 +67,7 @@ func (f *pingFlags) run(ctx context.Context, s *streams, uri string) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	session, err := newSession(s, f.verbose)
+	session, err := newSession(s, f.verbose, 1)
 	if err != nil {
 		return err
 	}

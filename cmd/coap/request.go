@@ -173,7 +173,7 @@ func (f *requestFlags) check(cmd *cobra.Command, t target) error {
 
 // askMembers asks a group and writes the answers.
 func (f *requestFlags) askMembers(ctx context.Context, s *streams, t target, req *coap.Request, uri string) error {
-	session, err := newSession(s, f.verbose)
+	session, err := newSession(s, f.verbose, 1)
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func (f *requestFlags) askOne(ctx context.Context, s *streams, t target, req *co
 	if err != nil {
 		return err
 	}
-	session, err := newSession(s, f.verbose)
+	session, err := newSession(s, f.verbose, f.ahead)
 	if err != nil {
 		if out != nil {
 			out.breakOff(nil)

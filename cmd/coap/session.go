@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/blockwise"
 	"github.com/coapkit/coap/transport/udp"
 )
 
@@ -60,12 +61,17 @@ type session struct {
 // longestDatagram is what a response may have: the client has room for all that UDP carries.
 const longestDatagram = 65535
 
-func newSession(s *streams, verbose bool) (*session, error) {
+// newSession opens an endpoint that may have as many requests to a server under way as window says, of which
+// only a download makes use.
+func newSession(s *streams, verbose bool, window int) (*session, error) {
 	conn, err := udp.Listen(":0", nil)
 	if err != nil {
 		return nil, noAnswerf("cannot open a UDP socket: %v", err)
 	}
-	cfg := &coap.Config{Limits: coap.Limits{ReceiveSize: longestDatagram}}
+	cfg := &coap.Config{
+		Limits: coap.Limits{ReceiveSize: longestDatagram},
+		Params: coap.Params{NStart: window}, SendBlocks: blockwise.ClientConfig{Window: window},
+	}
 	if verbose {
 		var w io.Writer = &s.late
 		if isTerminal(s.err) {

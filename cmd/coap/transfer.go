@@ -19,6 +19,7 @@ import (
 // transfer are the flags about bodies that take several messages.
 type transfer struct {
 	blockSize int
+	ahead     int
 	output    string
 }
 
@@ -28,11 +29,15 @@ const (
 	largestBlock  = 1024
 )
 
+const mostBlocks = 64 // at a time
+
 func (x *transfer) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.IntVarP(&x.blockSize, "block-size", "b", 0, "send and ask for bodies in blocks of this many `bytes`, 16, 32, 64\nto 1024; without it, up to 1024 are sent and the server chooses")
+	f.IntVar(&x.ahead, "ahead", 1, "ask for up to this `number` of blocks of a long body at a time, 1 to\n64 (NSTART), where the network has room for them")
 	f.StringVarP(&x.output, "output", "O", "", "write the body of the response to a `file` as it arrives;\n- is standard output")
 	must(cmd.RegisterFlagCompletionFunc("block-size", completeBlockSize))
+	must(cmd.RegisterFlagCompletionFunc("ahead", noCompletion))
 }
 
 // check compares the flags with others and with the target.
@@ -41,6 +46,8 @@ func (x *transfer) check(cmd *cobra.Command, t target, asJSON bool) error {
 	switch n := x.blockSize; {
 	case given("block-size") && (n < smallestBlock || n > largestBlock || n&(n-1) != 0):
 		return usagef("-b %d: want a power of two from 16 to 1024: 16, 32, 64, 128, 256, 512 or 1024", n)
+	case x.ahead < 1 || x.ahead > mostBlocks:
+		return usagef("--ahead %d: want 1 to %d blocks", x.ahead, mostBlocks)
 	case !given("output"):
 		return nil
 	case x.output == "":

@@ -132,6 +132,35 @@ func TestOutput(t *testing.T) {
 	assert.Equal(t, []string{"a"}, filesOf(t, dir))
 }
 
+// pair answers with a body that is long, after the first block only to two requests at a time.
+type pair struct {
+	mu    sync.Mutex
+	calls int
+	both  chan struct{}
+}
+
+func (h *pair) ServeCoAP(w *coap.Response, r *coap.Request) error {
+	h.mu.Lock()
+	h.calls++
+	n := h.calls
+	h.mu.Unlock()
+	switch n {
+	case 2:
+		<-h.both
+	case 3:
+		close(h.both)
+	}
+	return w.Content(strings.NewReader(long(20_000)), []byte("v1"))
+}
+
+// With --ahead, blocks are asked for ahead.
+func TestAhead(t *testing.T) {
+	server := startServer(t, &pair{both: make(chan struct{})})
+	r := runCLI(t, "get", "--ahead", "4", "-B", "20", server+"/long")
+	require.Equal(t, exitSuccess, r.status, r.err)
+	require.True(t, r.out == long(20_000), "%d bytes", len(r.out))
+}
+
 // TestOutputOfError leaves files alone when there is nothing for them.
 func TestOutputOfError(t *testing.T) {
 	base := startServer(t, &recorder{answer: func(*coap.Response) error {
