@@ -54,30 +54,38 @@ func AppendHeader(dst []byte, t message.Type, c message.Code, messageID uint16) 
 // the bytes of b are, and [message.Message.Clone] keeps them. After an error, which is a
 // [message.FormatError], m holds what the header says, if there is one, and nothing else.
 func DecodeUDP(b []byte, m *message.Message) error {
-	*m = message.Message{}
-	// The buffer may go on with another datagram: appending to the payload must not
-	// overwrite it.
-	b = b[:len(b):len(b)]
 	h, err := ParseHeader(b)
 	if err != nil {
+		*m = message.Message{}
 		return err
 	}
 	m.Type, m.Code, m.MessageID = h.Type, h.Code, h.MessageID
-	// An Empty message ends here, whatever the token length says
+	// The buffer may go on with another datagram: appending to the payload must not
+	// overwrite it.
+	rest := b[HeaderSize:len(b):len(b)]
+	// A token of usual length is split off here, for speed: it is the shortest messages that come by the million.
+	if n := int(h.TokenNibble); n < wire.Ext8 && n <= len(rest) && h.Code != message.Empty {
+		m.Token, rest = rest[:n:n], rest[n:]
+	} else if m.Token, rest, err = unusual(h, rest); err != nil {
+		m.Options, m.Payload = message.Options{}, nil
+		return err
+	}
+	m.Payload, err = m.Options.Decode(rest)
+	if err != nil {
+		m.Token = nil
+	}
+	return err
+}
+
+// unusual deals with what follows the header of an Empty message, which is nothing, and with tokens that are long, or not
+// all there.
+func unusual(h Header, b []byte) (token message.Token, rest []byte, err error) {
+	// An Empty message ends with the header, whatever the token length says
 	// (RFC 7252 section 4.1).
-	if m.Code == message.Empty && (len(b) > HeaderSize || h.TokenNibble != 0) {
-		return message.ErrEmptyNotEmpty
+	if h.Code == message.Empty && (len(b) > 0 || h.TokenNibble != 0) {
+		return nil, nil, message.ErrEmptyNotEmpty
 	}
-	token, rest, err := consumeToken(h.TokenNibble, b[HeaderSize:])
-	if err != nil {
-		return err
-	}
-	options, payload, err := message.DecodeOptions(rest)
-	if err != nil {
-		return err
-	}
-	m.Token, m.Options, m.Payload = token, options, payload
-	return nil
+	return consumeToken(h.TokenNibble, b)
 }
 
 // consumeToken splits off the token (RFC 8974 section 2.1). b starts behind the header.

@@ -47,8 +47,8 @@ func (w *Response) Receive(m *message.Message, from Peer) error {
 		return err
 	}
 	w.buf = append(append(w.buf[:0], encoded...), m.Payload...)
-	options, _, err := message.DecodeOptions(w.buf[:len(encoded):len(encoded)])
-	w.Code, w.Options, w.Payload, w.peer, w.Retransmissions = m.Code, options, w.buf[len(encoded):], from, 0
+	_, err = w.Options.Decode(w.buf[:len(encoded):len(encoded)])
+	w.Code, w.Payload, w.peer, w.Retransmissions = m.Code, w.buf[len(encoded):], from, 0
 	if w.Code == message.Valid {
 		w.Payload = nil // to be ignored (RFC 7252 section 5.5)
 	}

@@ -183,10 +183,10 @@ func (e *editor) replace(kind byte) (what string) {
 			e.t.Fatalf("Encoded: %v", err)
 		}
 		// The bytes behind the options belong to somebody else.
-		if e.o, _, err = message.DecodeOptions(encoded); err != nil {
+		if e.o, _, err = decodeOptions(encoded); err != nil {
 			e.t.Fatalf("%x does not decode: %v", encoded, err)
 		}
-		what = "DecodeOptions(Encoded())"
+		what = "Decode(Encoded())"
 	}
 	e.kept = append(e.kept, keptOptions{was, e.model, what})
 	return what
@@ -207,7 +207,7 @@ func (e *editor) check(what string) {
 	if err != nil {
 		e.t.Fatalf("after %s: Encoded: %v", what, err)
 	}
-	decoded, rest, err := message.DecodeOptions(encoded)
+	decoded, rest, err := decodeOptions(encoded)
 	if err != nil || len(rest) > 0 || !decoded.Equal(&e.o) {
 		e.t.Fatalf("after %s: %x decodes to %v, payload %x, %v", what, encoded, listOptions(&decoded), rest, err)
 	}
@@ -252,4 +252,9 @@ func FuzzOptionEdits(f *testing.F) {
 			}
 		}
 	})
+}
+
+func decodeOptions(b []byte) (o message.Options, payload []byte, err error) {
+	payload, err = o.Decode(b)
+	return o, payload, err
 }

@@ -74,7 +74,7 @@ func checkURI(t *testing.T, s string) {
 // checkOptionsURI takes options through a URI and back: where ComposeURI has no objection,
 // setting the options of its result and composing again gives the same.
 func checkOptionsURI(t *testing.T, b []byte) {
-	o, _, err := message.DecodeOptions(b)
+	o, _, err := decodeOptions(b)
 	if err != nil || o.Has(message.OptionProxyURI) || o.Has(message.OptionProxyScheme) {
 		return
 	}

@@ -33,13 +33,13 @@ func TestAllocs(t *testing.T) {
 		f    func()
 	}{
 		{"decode", 0, func() {
-			o, p, err := DecodeOptions(wire)
+			o, p, err := decodeOptions(wire)
 			if err != nil || o.Empty() || len(p) != 1 {
 				t.Error("decode")
 			}
 		}},
 		{"malformed", 0, func() {
-			if _, _, err := DecodeOptions(malformed); err != ErrOptionDeltaReserved {
+			if _, _, err := decodeOptions(malformed); err != ErrOptionDeltaReserved {
 				t.Error("malformed")
 			}
 		}},

@@ -25,12 +25,13 @@ func ExampleOptions() {
 	// Accept "2"
 }
 
-func ExampleDecodeOptions() {
-	o, payload, err := message.DecodeOptions([]byte("\xb4temp\xff22.3 C"))
+func ExampleOptions_Decode() {
+	var o message.Options
+	payload, err := o.Decode([]byte("\xb4temp\xff22.3 C"))
 	path, _ := o.First(message.OptionURIPath)
 	fmt.Printf("%s %s %v\n", path, payload, err)
 
-	_, _, err = message.DecodeOptions([]byte{0xf0})
+	_, err = o.Decode([]byte{0xf0})
 	fmt.Println(err)
 	// Output:
 	// temp 22.3 C <nil>

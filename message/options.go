@@ -22,16 +22,16 @@ type Options struct {
 	tooLong  bool         // a value did not fit: encoding reports ErrOptionTooLong
 }
 
-// DecodeOptions validates the options at the start of b, up to the end of b or to a
-// payload marker, and returns them as a view together with the payload. An error is
-// a [FormatError]; the results are empty then.
-func DecodeOptions(b []byte) (o Options, payload []byte, err error) {
+// Decode validates the options at the start of b, up to the end of b or to a payload marker, makes o a view of
+// them, and returns the payload. After an error, which is a [FormatError], o is empty.
+func (o *Options) Decode(b []byte) (payload []byte, err error) {
 	number, i := 0, 0
 	for i < len(b) {
 		head := b[i]
 		if head == payloadMarker {
 			if i+1 == len(b) {
-				return Options{}, nil, ErrPayloadMissing
+				*o = Options{}
+				return nil, ErrPayloadMissing
 			}
 			payload = b[i+1 : len(b) : len(b)]
 			break
@@ -43,20 +43,24 @@ func DecodeOptions(b []byte) (o Options, payload []byte, err error) {
 			var n int
 			delta, length, n, err = consumeLongHeader(head, b[i:])
 			if err != nil {
-				return Options{}, nil, err
+				*o = Options{}
+				return nil, err
 			}
 			i += n
 		}
 		number += delta
 		if number > 0xFFFF {
-			return Options{}, nil, ErrOptionNumberOverflow
+			*o = Options{}
+			return nil, ErrOptionNumberOverflow
 		}
 		if length > len(b)-i {
-			return Options{}, nil, ErrOptionValueTruncated
+			*o = Options{}
+			return nil, ErrOptionValueTruncated
 		}
 		i += length
 	}
-	return Options{buf: b[:i:i], last: OptionNumber(number), borrowed: true}, payload, nil
+	o.buf, o.last, o.borrowed, o.tooLong = b[:i:i], OptionNumber(number), true, false
+	return payload, nil
 }
 
 const payloadMarker = 0xFF
@@ -144,7 +148,7 @@ func (it *Iter) Next() bool {
 	if i >= len(it.buf) {
 		return false
 	}
-	// The bytes were validated by DecodeOptions or written by us.
+	// The bytes were validated by Decode or written by us.
 	head := it.buf[i]
 	delta, length := int(head>>4), int(head&15)
 	i++

@@ -48,7 +48,7 @@ func TestDecodeOptions(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := unhexBytes(t, c.wire)
-			o, payload, err := DecodeOptions(b)
+			o, payload, err := decodeOptions(b)
 			require.NoError(t, err)
 			require.Equal(t, c.payload, hex.EncodeToString(payload))
 			var got []Option
@@ -95,7 +95,7 @@ func TestDecodeOptionsErrors(t *testing.T) {
 		{"largest delta", "e0 ffff", ErrOptionNumberOverflow},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o, payload, err := DecodeOptions(unhexBytes(t, c.wire))
+			o, payload, err := decodeOptions(unhexBytes(t, c.wire))
 			require.Equal(t, c.want, err)
 			require.Zero(t, o)
 			require.Nil(t, payload)
@@ -138,7 +138,7 @@ func (m model) check(t *testing.T, o *Options, probe OptionNumber) {
 	require.Equal(t, len(m), i)
 	enc, err := o.Encoded()
 	require.NoError(t, err)
-	decoded, payload, err := DecodeOptions(enc)
+	decoded, payload, err := decodeOptions(enc)
 	require.NoError(t, err, "%x", enc)
 	require.Empty(t, payload)
 	require.True(t, decoded.Equal(o))
@@ -213,7 +213,7 @@ func TestEditsAgainstModel(t *testing.T) {
 				require.NoError(t, err)
 				lent = append(append(slices.Clone(enc), 0xFF), "payload"...)
 				lentCopy = slices.Clone(lent)
-				o, _, err = DecodeOptions(lent)
+				o, _, err = decodeOptions(lent)
 				require.NoError(t, err)
 				parent = nil
 			case 9:
@@ -266,7 +266,7 @@ func TestInsertAndRemoveAtEdges(t *testing.T) {
 func TestAppendToViewsLeavesTheDatagramAlone(t *testing.T) {
 	datagram := append(unhexBytes(t, "41 01 71 02 ff 6869"), make([]byte, 16)...)[:7]
 	want := slices.Clone(datagram[:cap(datagram)])
-	o, payload, err := DecodeOptions(datagram)
+	o, payload, err := decodeOptions(datagram)
 	require.NoError(t, err)
 	first, _ := o.First(4)
 	_ = append(first, 0xEE)
@@ -281,7 +281,7 @@ func TestAppendToViewsLeavesTheDatagramAlone(t *testing.T) {
 
 func TestCloneAndReset(t *testing.T) {
 	wire := unhexBytes(t, "41 01 71 02")
-	o, _, err := DecodeOptions(wire)
+	o, _, err := decodeOptions(wire)
 	require.NoError(t, err)
 	c := o.Clone()
 	wire[1] = 9
@@ -433,4 +433,9 @@ func TestAddOwnView(t *testing.T) {
 		got, _ = o.String(11)
 		require.Equal(t, strings.Repeat("b", size), got)
 	}
+}
+
+func decodeOptions(b []byte) (o Options, payload []byte, err error) {
+	payload, err = o.Decode(b)
+	return o, payload, err
 }
