@@ -1,0 +1,237 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"testing"
+
+	gomessage "github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
+	"github.com/plgd-dev/go-coap/v3/message/pool"
+	"github.com/plgd-dev/go-coap/v3/udp/coder"
+
+	"github.com/coapkit/coap/codec"
+	"github.com/coapkit/coap/message"
+)
+
+// sample is one of the messages that are decoded and encoded: what CoAP traffic is made of.
+type sample struct {
+	name    string
+	m       message.Message // without options
+	options []message.Option
+	wire    []byte
+}
+
+func samples() []sample {
+	option := func(n message.OptionNumber, value string) message.Option {
+		return message.Option{Number: n, Value: []byte(value)}
+	}
+	token := message.Token{1, 2, 3, 4, 5, 6, 7, 8}
+	all := []sample{
+		{"short GET", message.Message{Code: message.GET, MessageID: 0x1234, Token: token[:2]}, []message.Option{
+			option(message.OptionURIPath, "temperature"),
+		}, nil},
+		{"long GET", message.Message{Code: message.GET, MessageID: 0x1235, Token: token}, []message.Option{
+			option(message.OptionURIHost, "coap.example.com"), option(message.OptionURIPort, "\x16\x33"),
+			option(message.OptionURIPath, "sensors"), option(message.OptionURIPath, "building-7"), option(message.OptionURIPath, "temperature"),
+			option(message.OptionURIQuery, "unit=c"), option(message.OptionURIQuery, "avg=60"), option(message.OptionAccept, "\x3c"),
+		}, nil},
+		{"2.05, 64 bytes", message.Message{
+			Type: message.Acknowledgement, Code: message.Content, MessageID: 0x1236, Token: token[:4], Payload: longBody[:64],
+		}, []message.Option{
+			option(message.OptionETag, "\x08\x07\x06\x05\x04\x03\x02\x01"), option(message.OptionContentFormat, "\x3c"),
+			option(message.OptionMaxAge, "\x78"), option(message.OptionBlock2, "\x32"),
+		}, nil},
+		{"2.05, 1024 bytes", message.Message{Code: message.Content, MessageID: 0x1237, Token: token, Payload: longBody[:1024]}, []message.Option{
+			option(message.OptionObserve, "\x01\x23\x45"), option(message.OptionContentFormat, "\x2a"), option(message.OptionBlock2, "\x0e"),
+		}, nil},
+	}
+	for i := range all {
+		all[i].wire = floorEncode(nil, &all[i])
+	}
+	return all
+}
+
+// codecTask is one benchmark of the codec, of one of those who are compared.
+type codecTask struct {
+	group, name string
+	floor       bool
+	mark        float64 // how many times the floor of the group it may take; 0: none
+	run         func(*testing.B, *sample)
+}
+
+// Results go here, so that no compiler can leave out the work.
+var (
+	sinkInt   int
+	sinkBytes []byte
+)
+
+var codecTasks = []codecTask{
+	{"Decode", "floor: a walk that checks the form", true, 0, func(b *testing.B, s *sample) {
+		for b.Loop() {
+			sinkInt = floorDecode(s.wire)
+		}
+	}},
+	{"Decode", nameOurs + ", DecodeUDP", false, 1.3, func(b *testing.B, s *sample) {
+		var m message.Message
+		for b.Loop() {
+			if err := codec.DecodeUDP(s.wire, &m); err != nil {
+				b.Fatal(err)
+			}
+		}
+		sinkBytes = m.Payload
+	}},
+	{"Decode", nameGoCoAP + ", Coder", false, 0, func(b *testing.B, s *sample) {
+		options := make(gomessage.Options, 0, 32)
+		for b.Loop() {
+			m := gomessage.Message{Options: options}
+			if _, err := coder.DefaultCoder.Decode(s.wire, &m); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}},
+	{"Decode", nameGoCoAP + ", pool.Message, as its server does", false, 0, func(b *testing.B, s *sample) {
+		p := pool.New(1024, 2048)
+		for b.Loop() {
+			m := p.AcquireMessage(context.Background())
+			if _, err := m.UnmarshalWithDecoder(coder.DefaultCoder, s.wire); err != nil {
+				b.Fatal(err)
+			}
+			p.ReleaseMessage(m)
+		}
+	}},
+	{"Encode a message that is ready", "floor: append of the bytes", true, 0, func(b *testing.B, s *sample) {
+		room := make([]byte, 0, 2048)
+		for b.Loop() {
+			sinkBytes = append(room, s.wire...)
+		}
+	}},
+	{"Encode a message that is ready", nameOurs + ", AppendUDP", false, 2.5, func(b *testing.B, s *sample) {
+		room := make([]byte, 0, 2048)
+		m := s.m
+		for _, o := range s.options {
+			m.Options.Add(o.Number, o.Value)
+		}
+		for b.Loop() {
+			sinkBytes, _ = codec.AppendUDP(room, &m)
+		}
+	}},
+	{"Encode a message that is ready", nameGoCoAP + ", Coder", false, 0, func(b *testing.B, s *sample) {
+		room := make([]byte, 2048)
+		m := gomessage.Message{
+			Token: gomessage.Token(s.m.Token), Code: codes.Code(s.m.Code), Payload: s.m.Payload,
+			MessageID: int32(s.m.MessageID), Type: gomessage.Type(s.m.Type),
+		}
+		for _, o := range s.options {
+			m.Options = append(m.Options, gomessage.Option{ID: gomessage.OptionID(o.Number), Value: o.Value})
+		}
+		for b.Loop() {
+			n, err := coder.DefaultCoder.Encode(m, room)
+			if err != nil {
+				b.Fatal(err)
+			}
+			sinkInt = n
+		}
+	}},
+	{"Build and encode field by field", "floor: append field by field", true, 0, func(b *testing.B, s *sample) {
+		room := make([]byte, 0, 2048)
+		for b.Loop() {
+			sinkBytes = floorEncode(room, s)
+		}
+	}},
+	{"Build and encode field by field", nameOurs + ", Options.Add and AppendUDP", false, 1.8, func(b *testing.B, s *sample) {
+		room := make([]byte, 0, 2048)
+		var m message.Message
+		for b.Loop() {
+			m.Reset()
+			m.Type, m.Code, m.MessageID, m.Token, m.Payload = s.m.Type, s.m.Code, s.m.MessageID, s.m.Token, s.m.Payload
+			for i := range s.options {
+				m.Options.Add(s.options[i].Number, s.options[i].Value)
+			}
+			sinkBytes, _ = codec.AppendUDP(room, &m)
+		}
+	}},
+	{"Build and encode field by field", nameGoCoAP + ", pool.Message, as its handlers do", false, 0, func(b *testing.B, s *sample) {
+		p := pool.New(1024, 2048)
+		body := bytes.NewReader(s.m.Payload)
+		for b.Loop() {
+			m := p.AcquireMessage(context.Background())
+			m.SetType(gomessage.Type(s.m.Type))
+			m.SetCode(codes.Code(s.m.Code))
+			m.SetMessageID(int32(s.m.MessageID))
+			m.SetToken(gomessage.Token(s.m.Token))
+			for i := range s.options {
+				m.AddOptionBytes(gomessage.OptionID(s.options[i].Number), s.options[i].Value)
+			}
+			if len(s.m.Payload) > 0 {
+				m.SetBody(body)
+			}
+			out, err := m.MarshalWithEncoder(coder.DefaultCoder)
+			if err != nil || len(out) != len(s.wire) {
+				b.Fatal(err, len(out))
+			}
+			p.ReleaseMessage(m)
+		}
+	}},
+}
+
+// codec measures decoding and encoding, in this process.
+func (b *bench) codec() (*part, error) {
+	testing.Init()
+	each := "30ms"
+	if b.quick {
+		each = "10ms"
+	}
+	if err := flag.Set("test.benchtime", each); err != nil {
+		return nil, err
+	}
+	all := samples()
+	ns, allocs := map[string][]float64{}, map[string]float64{}
+	key := func(t *codecTask, s *sample) string { return t.group + "/" + t.name + "/" + s.name }
+	for round := range b.rounds {
+		b.say("codec, round %d of %d", round+1, b.rounds)
+		for i := range all {
+			for j := range codecTasks {
+				t := &codecTasks[j]
+				r := testing.Benchmark(func(tb *testing.B) { t.run(tb, &all[i]) })
+				if r.N == 0 {
+					return nil, errors.New(key(t, &all[i]) + " fails")
+				}
+				ns[key(t, &all[i])] = append(ns[key(t, &all[i])], float64(r.T.Nanoseconds())/float64(r.N))
+				allocs[key(t, &all[i])] = float64(r.AllocsPerOp())
+			}
+			if b.ctx.Err() != nil {
+				return nil, b.ctx.Err()
+			}
+		}
+	}
+	out := &part{}
+	floor := map[string]float64{}
+	for j := range codecTasks {
+		t := &codecTasks[j]
+		if t.floor {
+			out.tables = append(out.tables, &table{title: t.group, about: "Nanoseconds (allocations), times the floor.", head: []string{"who"}})
+			for _, s := range all {
+				out.tables[len(out.tables)-1].head = append(out.tables[len(out.tables)-1].head, s.name)
+			}
+			out.tables[len(out.tables)-1].head = append(out.tables[len(out.tables)-1].head, "mark for all")
+		}
+		row, worst := []string{t.name}, 0.0
+		for i := range all {
+			v := median(ns[key(t, &all[i])])
+			if t.floor {
+				floor[all[i].name] = v
+			}
+			worst = max(worst, v/floor[all[i].name])
+			row = append(row, fmt.Sprintf("%s (%.0f), %s", number(v), allocs[key(t, &all[i])], times(v, floor[all[i].name])))
+		}
+		if t.mark > 0 {
+			row = append(row, atMost(t.mark, "x").judge(worst))
+		}
+		out.tables[len(out.tables)-1].add(row...)
+	}
+	return out, nil
+}

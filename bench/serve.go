@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/echo"
+	"github.com/coapkit/coap/observe"
+	"github.com/coapkit/coap/transport/udp"
+)
+
+// serveTask says which server a process is.
+type serveTask struct {
+	Who      string    // ours, gocoap, devices, nothing
+	Echo     echo.Mode // ours
+	Trace    bool      // ours
+	Handlers int       // ours: Limits.Handlers
+	Paced    bool      // ours: notifications at the default pace, Confirmable
+	Sockets  int       // ours: on how many sockets to listen; see listenOnSockets
+	Hold     int       // devices: answer nobody before as many have been asked
+	Path     string    // for testing a single handler
+}
+
+var shortText, longBody = []byte("twenty bytes of text"), bytes.Repeat([]byte("sixteen bytes of"), 1<<16)
+
+// sizes are what a server in Go says of itself.
+type sizes struct {
+	Mallocs    uint64
+	Heap       uint64 // bytes, after a garbage collection
+	Goroutines int
+}
+
+func ownSizes() sizes {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	s := sizes{Mallocs: m.Mallocs, Goroutines: runtime.NumGoroutine()}
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	s.Heap = m.HeapAlloc
+	return s
+}
+
+// serve is the process of a server.
+func serve(arg string) error {
+	var t serveTask
+	if err := json.Unmarshal([]byte(arg), &t); err != nil {
+		return err
+	}
+	switch t.Who {
+	case "ours":
+		return serveOurs(t)
+	case "gocoap":
+		return serveGoCoAP()
+	case "devices":
+		return serveDevices(t)
+	case "nothing": // for the memory of an empty program
+		fmt.Println("ready")
+		untilParentEnds()
+		return nil
+	}
+	return errors.New("no such server: " + t.Who)
+}
+
+// announce says where a server listens.
+func announce(addr netip.AddrPort) { fmt.Println("listening", addr) }
+
+// untilParentEnds waits for that, then ends the process.
+func untilParentEnds() {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(0)
+}
+
+// serveOurs serves with this library. Whatever it does not say is the default.
+func serveOurs(t serveTask) error {
+	server := newOurs(t)
+	addr := "127.0.0.1:0"
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if t.Sockets > 1 {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		server.Addr = fmt.Sprintf("127.0.0.1:%d", port)
+		if err := listenOnSockets(server, t.Sockets); err != nil {
+			return err
+		}
+		go func() { fmt.Fprintln(os.Stderr, server.ListenAndServe(ctx)) }()
+		announce(netip.MustParseAddrPort(server.Addr))
+	} else {
+		conn, err := udp.Listen(addr, nil)
+		if err != nil {
+			return err
+		}
+		announce(conn.LocalAddr())
+		go func() { fmt.Fprintln(os.Stderr, server.Serve(ctx, conn)) }()
+	}
+	untilClosed(func(string) any { return ownSizes() })
+	return nil
+}
+
+// newOurs returns a server with a route for everything that is measured.
+func newOurs(t serveTask) *coap.Server {
+	mux := coap.NewMux()
+	server := &coap.Server{Handler: mux}
+	text := string(shortText)
+	short := func(w *coap.Response, _ *coap.Request) error { return w.Text(text) }
+	mux.HandleFunc("GET /t", short)
+	mux.HandleFunc("GET /wait", func(w *coap.Response, r *coap.Request) error {
+		time.Sleep(200 * time.Microsecond)
+		return w.Text(text)
+	})
+	mux.HandleFunc("GET /sleep", func(w *coap.Response, r *coap.Request) error {
+		time.Sleep(5 * time.Second)
+		return w.Text(text)
+	})
+	mux.HandleFunc("GET /big", func(w *coap.Response, r *coap.Request) error {
+		return w.Content(bytes.NewReader(longBody), []byte("1"))
+	})
+	mux.HandleFunc("GET /o", short, coap.Route{Observable: true})
+	mux.HandleFunc("PUT /o", func(w *coap.Response, r *coap.Request) error {
+		server.Notify("/o")
+		w.SetCode(coap.Changed)
+		return nil
+	})
+	cfg := &coap.Config{
+		ServeEcho:    echo.ServerConfig{Mode: t.Echo},
+		ServeObserve: observe.ServerConfig{MaxObservers: 1 << 20},
+		Limits:       coap.Limits{Handlers: t.Handlers, Peers: 1 << 21},
+	}
+	if !t.Paced {
+		// No pauses between notifications: what the library can do, not what a network should be asked to.
+		cfg.ServeObserve.ConfirmEvery = 1 << 30
+		cfg.ServeObserve.NonInterval = 1
+		cfg.ServeObserve.Outstanding = 1 << 30
+	}
+	if t.Trace {
+		var seen atomic.Uint64
+		cfg.Trace = func(coap.TraceEvent) { seen.Add(1) }
+	}
+	server.Config = cfg
+	return server
+}
+
+// The modes of proofs of addresses, as a serveTask has them.
+const (
+	echoOff    = echo.Off
+	echoAlways = echo.Always
+)
