@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"runtime"
 	"testing"
 
 	gomessage "github.com/plgd-dev/go-coap/v3/message"
@@ -63,16 +64,10 @@ type codecTask struct {
 	run         func(*testing.B, *sample)
 }
 
-// Results go here, so that no compiler can leave out the work.
-var (
-	sinkInt   int
-	sinkBytes []byte
-)
-
 var codecTasks = []codecTask{
 	{"Decode", "floor: a walk that checks the form", true, 0, func(b *testing.B, s *sample) {
-		for b.Loop() {
-			sinkInt = floorDecode(s.wire)
+		for b.Loop() { // which lets no compiler leave out the work
+			floorDecode(s.wire)
 		}
 	}},
 	{"Decode", nameOurs + ", DecodeUDP", false, 1.3, func(b *testing.B, s *sample) {
@@ -82,7 +77,6 @@ var codecTasks = []codecTask{
 				b.Fatal(err)
 			}
 		}
-		sinkBytes = m.Payload
 	}},
 	{"Decode", nameGoCoAP + ", Coder", false, 0, func(b *testing.B, s *sample) {
 		options := make(gomessage.Options, 0, 32)
@@ -104,10 +98,12 @@ var codecTasks = []codecTask{
 		}
 	}},
 	{"Encode a message that is ready", "floor: append of the bytes", true, 0, func(b *testing.B, s *sample) {
+		var out []byte
 		room := make([]byte, 0, 2048)
 		for b.Loop() {
-			sinkBytes = append(room, s.wire...)
+			out = append(room, s.wire...)
 		}
+		runtime.KeepAlive(out)
 	}},
 	{"Encode a message that is ready", nameOurs + ", AppendUDP", false, 2.5, func(b *testing.B, s *sample) {
 		room := make([]byte, 0, 2048)
@@ -116,7 +112,9 @@ var codecTasks = []codecTask{
 			m.Options.Add(o.Number, o.Value)
 		}
 		for b.Loop() {
-			sinkBytes, _ = codec.AppendUDP(room, &m)
+			if _, err := codec.AppendUDP(room, &m); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}},
 	{"Encode a message that is ready", nameGoCoAP + ", Coder", false, 0, func(b *testing.B, s *sample) {
@@ -129,17 +127,15 @@ var codecTasks = []codecTask{
 			m.Options = append(m.Options, gomessage.Option{ID: gomessage.OptionID(o.Number), Value: o.Value})
 		}
 		for b.Loop() {
-			n, err := coder.DefaultCoder.Encode(m, room)
-			if err != nil {
+			if _, err := coder.DefaultCoder.Encode(m, room); err != nil {
 				b.Fatal(err)
 			}
-			sinkInt = n
 		}
 	}},
 	{"Build and encode field by field", "floor: append field by field", true, 0, func(b *testing.B, s *sample) {
 		room := make([]byte, 0, 2048)
 		for b.Loop() {
-			sinkBytes = floorEncode(room, s)
+			floorEncode(room, s)
 		}
 	}},
 	{"Build and encode field by field", nameOurs + ", Options.Add and AppendUDP", false, 1.8, func(b *testing.B, s *sample) {
@@ -151,7 +147,9 @@ var codecTasks = []codecTask{
 			for i := range s.options {
 				m.Options.Add(s.options[i].Number, s.options[i].Value)
 			}
-			sinkBytes, _ = codec.AppendUDP(room, &m)
+			if _, err := codec.AppendUDP(room, &m); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}},
 	{"Build and encode field by field", nameGoCoAP + ", pool.Message, as its handlers do", false, 0, func(b *testing.B, s *sample) {
@@ -181,57 +179,75 @@ var codecTasks = []codecTask{
 // codec measures decoding and encoding, in this process.
 func (b *bench) codec() (*part, error) {
 	testing.Init()
-	each := "30ms"
+	each, rounds := "20ms", 3*b.rounds // short ones, so that whoever disturbs hits few of them
 	if b.quick {
-		each = "10ms"
+		each, rounds = "5ms", b.rounds
 	}
 	if err := flag.Set("test.benchtime", each); err != nil {
 		return nil, err
 	}
 	all := samples()
-	ns, allocs := map[string][]float64{}, map[string]float64{}
-	key := func(t *codecTask, s *sample) string { return t.group + "/" + t.name + "/" + s.name }
-	for round := range b.rounds {
-		b.say("codec, round %d of %d", round+1, b.rounds)
+	runs := map[string][]figures{}
+	for round := range rounds {
+		b.say("codec, round %d of %d", round+1, rounds)
 		for i := range all {
-			for j := range codecTasks {
-				t := &codecTasks[j]
-				r := testing.Benchmark(func(tb *testing.B) { t.run(tb, &all[i]) })
-				if r.N == 0 {
-					return nil, errors.New(key(t, &all[i]) + " fails")
-				}
-				ns[key(t, &all[i])] = append(ns[key(t, &all[i])], float64(r.T.Nanoseconds())/float64(r.N))
-				allocs[key(t, &all[i])] = float64(r.AllocsPerOp())
+			if err := b.ctx.Err(); err != nil {
+				return nil, err
 			}
-			if b.ctx.Err() != nil {
-				return nil, b.ctx.Err()
+			if err := codecRound(&all[i], runs); err != nil {
+				return nil, err
 			}
 		}
 	}
-	out := &part{}
-	floor := map[string]float64{}
-	for j := range codecTasks {
-		t := &codecTasks[j]
+	return &part{tables: codecTables(all, runs)}, nil
+}
+
+func codecKey(t *codecTask, s *sample) string { return t.group + ", " + t.name + ", " + s.name }
+
+// codecRound runs all tasks with one message, and compares each with the floor that was run with it.
+func codecRound(s *sample, runs map[string][]figures) error {
+	floor := 0.0
+	for i := range codecTasks {
+		t := &codecTasks[i]
+		r := testing.Benchmark(func(tb *testing.B) {
+			tb.ReportAllocs()
+			t.run(tb, s)
+		})
+		if r.N == 0 {
+			return errors.New(codecKey(t, s) + " fails")
+		}
+		ns := float64(r.T.Nanoseconds()) / float64(r.N)
 		if t.floor {
-			out.tables = append(out.tables, &table{title: t.group, about: "Nanoseconds (allocations), times the floor.", head: []string{"who"}})
+			floor = ns
+		}
+		runs[codecKey(t, s)] = append(runs[codecKey(t, s)], figures{"ns": ns, "allocs": float64(r.AllocsPerOp()), "ratio": ns / floor})
+	}
+	return nil
+}
+
+func codecTables(all []sample, runs map[string][]figures) []*table {
+	var tables []*table
+	for i := range codecTasks {
+		t := &codecTasks[i]
+		if t.floor {
+			head := []string{"who"}
 			for _, s := range all {
-				out.tables[len(out.tables)-1].head = append(out.tables[len(out.tables)-1].head, s.name)
+				head = append(head, s.name)
 			}
-			out.tables[len(out.tables)-1].head = append(out.tables[len(out.tables)-1].head, "mark for all")
+			tables = append(tables, &table{
+				title: t.group, about: "Nanoseconds (allocations), times the floor.", head: append(head, "mark for the worst"),
+			})
 		}
 		row, worst := []string{t.name}, 0.0
-		for i := range all {
-			v := median(ns[key(t, &all[i])])
-			if t.floor {
-				floor[all[i].name] = v
-			}
-			worst = max(worst, v/floor[all[i].name])
-			row = append(row, fmt.Sprintf("%s (%.0f), %s", number(v), allocs[key(t, &all[i])], times(v, floor[all[i].name])))
+		for j := range all {
+			m := medians(runs[codecKey(t, &all[j])])
+			worst = max(worst, m.get("ratio"))
+			row = append(row, fmt.Sprintf("%s (%.0f), %s", number(m.get("ns")), m.get("allocs"), times(m.get("ratio"), 1)))
 		}
 		if t.mark > 0 {
 			row = append(row, atMost(t.mark, "x").judge(worst))
 		}
-		out.tables[len(out.tables)-1].add(row...)
+		tables[len(tables)-1].add(row...)
 	}
-	return out, nil
+	return tables
 }

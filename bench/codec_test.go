@@ -26,7 +26,7 @@ func TestFloors(t *testing.T) {
 		}
 		require.Equal(t, len(wire)-len(s.m.Payload), floorDecode(wire), s.name)
 	}
-	long := sample{options: []message.Option{{Number: 2000, Value: make([]byte, 300)}, {Number: 2100, Value: make([]byte, 20)}}}
+	long := sample{m: message.Message{Code: message.GET}, options: []message.Option{{Number: 2000, Value: make([]byte, 300)}, {Number: 2100, Value: make([]byte, 20)}}}
 	var m message.Message
 	require.NoError(t, codec.DecodeUDP(floorEncode(nil, &long), &m))
 	for n, v := range m.Options.All() {
