@@ -82,7 +82,8 @@ func forTime(t clientTask, request func(ctx context.Context, goroutine, i int) e
 		all.Go(func() {
 			for i := 0; !end.Load(); i++ {
 				if err := request(ctx, g, i); err != nil {
-					failed.CompareAndSwap(nil, &err)
+					why := err // which is allocated, unlike err
+					failed.CompareAndSwap(nil, &why)
 					return
 				}
 				requests.Add(1)

@@ -29,8 +29,9 @@ func (b *bench) memory() (*part, error) {
 	t := &table{
 		title: "Memory for a client",
 		about: "Resident memory after one GET from each client, or one registration of each observer, less that of an empty Go program (" +
-			number(nothing/(1<<20)) + " MiB).",
-		head: []string{"server", "clients", "MiB", "bytes each", "to coapkit", "mark"},
+			number(nothing/(1<<20)) + " MiB). “Remembered” are the requests whose duplicates would still be found and answered alike: " +
+			"coapkit forgets the oldest idempotent ones when `Limits.RememberedBytes`, 256 MiB, is full.",
+		head: []string{"server", "clients", "MiB", "bytes each", "to coapkit", "remembered", "mark"},
 	}
 	type row struct {
 		subject subject
@@ -70,7 +71,15 @@ func (b *bench) memory() (*part, error) {
 			if _, err := b.put(p, l); err != nil {
 				return nil, err
 			}
-			return figures{"bytes": residentBytes(p.pid())}, nil
+			f := figures{"bytes": residentBytes(p.pid())}
+			if strings.HasPrefix(name, nameOurs) {
+				var own sizes
+				if err := p.ask("sizes", &own); err != nil {
+					return nil, err
+				}
+				f["remembered"] = float64(own.Remembered)
+			}
+			return f, nil
 		})
 		if err := r.failed[name]; err != nil {
 			t.add(name, trim(float64(w.clients)), "failed: "+short(err))
@@ -91,7 +100,7 @@ func (b *bench) memory() (*part, error) {
 				judged += " (few clients)"
 			}
 		}
-		t.add(name, trim(float64(w.clients)), number(r.get(name, "bytes")/(1<<20)), number(each), times(each, mine), judged)
+		t.add(name, trim(float64(w.clients)), number(r.get(name, "bytes")/(1<<20)), number(each), times(each, mine), number(r.get(name, "remembered")), judged)
 		chart.bars = append(chart.bars, bar{name + ", " + trim(float64(w.clients)), each})
 	}
 	return &part{tables: []*table{t}, plots: []*plot{chart}}, nil

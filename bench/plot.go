@@ -35,8 +35,11 @@ const (
 	plotRight, plotBottom = 170, 56
 )
 
-// Colours that people with any sight can tell apart, dark enough on white.
-var colours = []string{"#0057b8", "#c44601", "#00745a", "#8a2b8f", "#5c5c5c", "#a06a00"}
+// Colours that people with any sight can tell apart, dark enough on white. Dashed lines, and the bars of
+// others than this library, are grey.
+var colours = []string{"#0057b8", "#c44601", "#00745a", "#8a2b8f", "#a06a00"}
+
+const grey = "#767676"
 
 // svg returns the chart as a document of its own, on white, so that it can be read in dark themes as well.
 func (p *plot) svg() string {
@@ -55,7 +58,7 @@ func (p *plot) svg() string {
 }
 
 func text(b *strings.Builder, x, y float64, anchor string, size int, s string) {
-	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="%s" font-size="%d" fill="#222222">%s</text>`+"\n", x, y, anchor, size, html.EscapeString(s))
+	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="%s" font-size="%d" fill="#222222" stroke="#ffffff" stroke-width="3" paint-order="stroke">%s</text>`+"\n", x, y, anchor, size, html.EscapeString(s))
 }
 
 func (p *plot) drawLines(b *strings.Builder) {
@@ -74,10 +77,13 @@ func (p *plot) drawLines(b *strings.Builder) {
 	x := newAxis(slices.Min(xs), slices.Max(xs), p.logX, plotLeft, plotWidth-plotRight)
 	y := newAxis(slices.Min(ys), slices.Max(ys), p.logY, plotHeight-plotBottom, plotTop)
 	p.frame(b, &x, &y)
+	drawn := 0
 	for i, l := range p.lines {
-		colour, dash := colours[i%len(colours)], ""
+		colour, dash := colours[drawn%len(colours)], ""
 		if l.dashed {
-			dash = ` stroke-dasharray="6 4"`
+			colour, dash = grey, ` stroke-dasharray="6 4"`
+		} else {
+			drawn++
 		}
 		var path []string
 		for j := range l.x {
@@ -138,8 +144,11 @@ func (p *plot) drawBars(b *strings.Builder) {
 			text(b, left+6, y+step/2+4, "start", 12, "not measured")
 			continue
 		}
-		thick := min(step*0.7, 34)
-		fmt.Fprintf(b, `<rect x="%d" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", left, y+(step-thick)/2, max(x.at(r.value)-left, 1), thick, colours[0])
+		thick, colour := min(step*0.7, 34), grey
+		if strings.HasPrefix(r.name, nameOurs) {
+			colour = colours[0]
+		}
+		fmt.Fprintf(b, `<rect x="%d" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", left, y+(step-thick)/2, max(x.at(r.value)-left, 1), thick, colour)
 		text(b, x.at(r.value)+6, y+step/2+4, "start", 12, number(r.value))
 	}
 	text(b, float64(left+plotWidth-70)/2, plotHeight-12, "middle", 13, p.yLabel)
@@ -157,13 +166,7 @@ type axis struct {
 func newAxis(low, high float64, logarithmic bool, from, to float64) axis {
 	a := axis{from: from, to: to, logarithmic: logarithmic}
 	if logarithmic {
-		a.low, a.high = math.Pow(10, math.Floor(math.Log10(low))), math.Pow(10, math.Ceil(math.Log10(high)))
-		if a.high <= a.low {
-			a.high = a.low * 10
-		}
-		for v := a.low; v <= a.high*1.001; v *= 10 {
-			a.ticks = append(a.ticks, v)
-		}
+		a.setLogarithmic(low, high)
 		return a
 	}
 	a.low = min(low, 0)
@@ -176,6 +179,32 @@ func newAxis(low, high float64, logarithmic bool, from, to float64) axis {
 		a.ticks = append(a.ticks, a.low+float64(i)*step)
 	}
 	return a
+}
+
+// setLogarithmic ends the axis at 1, 2 or 5 times a power of ten, and has a tick at each of these, or at powers only
+// where those would be many.
+func (a *axis) setLogarithmic(low, high float64) {
+	power := math.Pow(10, math.Floor(math.Log10(low)))
+	var all, powers []float64
+	for ; ; power *= 10 {
+		for _, m := range []float64{1, 2, 5} {
+			v := m * power
+			if v <= low { // the last of these is where the axis begins
+				all, powers = nil, nil
+			}
+			all = append(all, v)
+			if m == 1 {
+				powers = append(powers, v)
+			}
+			if v >= high*0.999 && len(all) > 1 {
+				a.low, a.high, a.ticks = all[0], v, all
+				if len(all) > 8 {
+					a.ticks = powers
+				}
+				return
+			}
+		}
+	}
 }
 
 // roundStep returns the least of 1, 2 and 5 times a power of ten that is not less than v.

@@ -143,11 +143,13 @@ func TestAxis(t *testing.T) {
 	a := newAxis(0, 950, false, 0, 100)
 	require.Equal(t, []float64{0, 200, 400, 600, 800, 1000}, a.ticks)
 	require.Equal(t, 50.0, a.at(500))
-	a = newAxis(3, 40, true, 0, 100)
-	require.Equal(t, []float64{1, 10, 100}, a.ticks)
-	require.InDelta(t, 50, a.at(10), 1e-9)
+	a = newAxis(3, 140, true, 0, 100)
+	require.Equal(t, []float64{2, 5, 10, 20, 50, 100, 200}, a.ticks)
+	require.InDelta(t, 50, a.at(20), 1e-9)
+	a = newAxis(1, 1e5, true, 0, 100)
+	require.Equal(t, []float64{1, 10, 100, 1000, 10_000, 100_000}, a.ticks, "not too many")
 	a = newAxis(10, 10, true, 0, 100)
-	require.Equal(t, []float64{10, 100}, a.ticks)
+	require.Equal(t, []float64{10, 20}, a.ticks)
 }
 
 func TestParse(t *testing.T) {

@@ -38,6 +38,7 @@ type sizes struct {
 	Mallocs    uint64
 	Heap       uint64 // bytes, after a garbage collection
 	Goroutines int
+	Remembered int // ours: requests whose duplicates would be found
 }
 
 func ownSizes() sizes {
@@ -105,7 +106,11 @@ func serveOurs(t serveTask) error {
 		announce(conn.LocalAddr())
 		go func() { fmt.Fprintln(os.Stderr, server.Serve(ctx, conn)) }()
 	}
-	untilClosed(func(string) any { return ownSizes() })
+	untilClosed(func(string) any {
+		own := ownSizes()
+		own.Remembered = server.Stats().Remembered
+		return own
+	})
 	return nil
 }
 
