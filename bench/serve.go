@@ -28,7 +28,7 @@ type serveTask struct {
 	Paced    bool      // ours: notifications at the default pace, Confirmable
 	Sockets  int       // ours: on how many sockets to listen; see listenOnSockets
 	Hold     int       // devices: answer nobody before as many have been asked
-	Path     string    // for testing a single handler
+	Remember int       // ours: Limits.RememberedBytes
 }
 
 var shortText, longBody = []byte("twenty bytes of text"), bytes.Repeat([]byte("sixteen bytes of"), 1<<16)
@@ -141,7 +141,7 @@ func newOurs(t serveTask) *coap.Server {
 	cfg := &coap.Config{
 		ServeEcho:    echo.ServerConfig{Mode: t.Echo},
 		ServeObserve: observe.ServerConfig{MaxObservers: 1 << 20},
-		Limits:       coap.Limits{Handlers: t.Handlers, Peers: 1 << 21},
+		Limits:       coap.Limits{Handlers: t.Handlers, Peers: 1 << 21, RememberedBytes: t.Remember, RememberedBytesPerPeer: t.Remember},
 	}
 	if !t.Paced {
 		// No pauses between notifications: what the library can do, not what a network should be asked to.
