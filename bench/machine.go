@@ -31,6 +31,9 @@ func (b *bench) describe() string {
 	case len(b.cores) == 1:
 		w.WriteString(" Servers and load share one core, which makes the figures worth little.")
 	}
+	if b.most < 10_000 && len(b.cores) > 0 {
+		fmt.Fprintf(&w, " The receive buffer allows %d requests on the way at a time, so that clients of larger loads take turns.", b.most)
+	}
 	fmt.Fprintf(&w, " %s of %s s each.", plural(b.rounds, "round"), number(b.seconds))
 	if b.limit != nil {
 		fmt.Fprintf(&w, " The C limit is missing, so that what is measured against it is not judged: %v.", b.limit)

@@ -190,7 +190,7 @@ func (b *bench) allocs() (*part, error) {
 		title: "Allocations for a request",
 		about: "In the steady state: for coapkit, `Limits.RememberedBytes` is 4 MiB here, which is full at once. With the default of 256 MiB " +
 			"what is remembered grows for the first minutes of a load.",
-		head:  []string{"what", "allocations", "mark"},
+		head: []string{"what", "allocations", "mark"},
 	}
 	r := b.compare("allocs, server", min(b.rounds, 3), []subject{ours(nameOurs, serveTask{Remember: 4 << 20}), goCoAP()}, func(_ subject, p *process) (figures, error) {
 		l := load{Path: "/t", Clients: 64, Window: 16}
