@@ -11,20 +11,19 @@ import (
 
 // blockwise measures how long 1 MiB takes in blocks of 1024 bytes.
 func (b *bench) blockwise() (*part, error) {
-	const oneByOne, window = nameOurs + ", one block at a time", nameOurs + ", 16 blocks at a time"
+	const limit, oneByOne, window = "c-ping", nameOurs + ", one block at a time", nameOurs + ", 16 blocks at a time"
 	const goToGo, libToLib, libToOurs = nameGoCoAP, nameLibcoap + " (starts a process)", nameLibcoap + " client, " + nameOurs + " server"
-	times5 := 5
+	n := 9
 	if b.quick {
-		times5 = 2
+		n = 2
 	}
-	ping, why := b.pings(1024, 1024)
 	type way struct {
 		subject
 		run func(p *process) (figures, error)
 	}
-	client := func(who string, n int) func(p *process) (figures, error) {
+	client := func(who string, window int) func(p *process) (figures, error) {
 		return func(p *process) (figures, error) {
-			return b.transfer(p, clientTask{Who: who, Do: "blocks", To: p.addr, Times: times5, Window: n})
+			return b.transfer(p, clientTask{Who: who, Do: "blocks", To: p.addr, Times: n, Window: window})
 		}
 	}
 	onLoadCore := func(s subject) subject { // the client has the other core
@@ -34,11 +33,17 @@ func (b *bench) blockwise() (*part, error) {
 			return s.start(&swapped)
 		}}
 	}
-	ways := []way{
+	var ways []way
+	for _, s := range b.limits(1024, "one") {
+		ways = append(ways, way{onLoadCore(subject{limit, s.start}), func(p *process) (figures, error) {
+			return b.pingTransfers(p, n)
+		}})
+	}
+	ways = append(ways, []way{
 		{onLoadCore(ours(oneByOne, serveTask{})), client("ours", 0)},
 		{onLoadCore(ours(window, serveTask{})), client("ours", 16)},
 		{onLoadCore(subject{goToGo, goCoAP().start}), client("gocoap", 0)},
-	}
+	}...)
 	for _, s := range b.libcoap("/big", string(longBody)) {
 		ways = append(ways,
 			way{onLoadCore(subject{libToLib, s.start}), b.getByLibcoap},
@@ -53,21 +58,17 @@ func (b *bench) blockwise() (*part, error) {
 	r := b.compare("blockwise", b.rounds, subjects, func(s subject, p *process) (figures, error) { return run[s.name](p) })
 	t := &table{
 		title: "GET of 1 MiB in blocks of 1024 bytes",
-		about: "The limit is 1,024 round trips of C to C with 1 KiB each, one after the other, asleep in between.",
-		head:  []string{"client and server", "ms", "to the limit", "to coapkit", "CPU ms client", "CPU ms server", "mark"},
+		about: "The limit is 1,024 round trips of C to C with 1 KiB each, one after the other, asleep in between. Each figure is " +
+			"the median of the rounds, in which the fastest of some transfers counts.",
+		head: []string{"client and server", "ms", "to the limit", "to coapkit", "CPU ms client", "CPU ms server", "mark"},
 	}
 	chart := &plot{file: "blockwise.svg", title: "GET of 1 MiB in blocks of 1024 bytes", yLabel: "milliseconds"}
-	if why != "" {
-		t.add("c-ping", why)
-	} else {
-		t.add("c-ping", number(ping.get("ms")), times(1, 1), times(ping.get("ms"), r.get(oneByOne, "ms")), number(ping.get("cpu")*1.024))
-		chart.bars = append(chart.bars, bar{"c-ping", ping.get("ms")})
-	}
 	marks := map[string]mark{oneByOne: atMost(1.4, "x"), window: atMost(0.5, "x")}
+	ping := r.get(limit, "ms")
 	for _, s := range subjects {
 		ms, judged := r.get(s.name, "ms"), ""
 		if m, ok := marks[s.name]; ok {
-			judged = m.judge(ms / ping.get("ms"))
+			judged = m.judge(ms / ping)
 		}
 		chart.bars = append(chart.bars, bar{s.name, ms})
 		if err := r.failed[s.name]; err != nil && r.of[s.name] == nil {
@@ -79,7 +80,7 @@ func (b *bench) blockwise() (*part, error) {
 			t.add(s.name, what, "", "", "", "", judged)
 			continue
 		}
-		t.add(s.name, number(ms), times(ms, ping.get("ms")), times(ms, r.get(oneByOne, "ms")), number(r.get(s.name, "cpu")), number(r.get(s.name, "server")), judged)
+		t.add(s.name, number(ms), times(ms, ping), times(ms, r.get(oneByOne, "ms")), number(r.get(s.name, "cpu")), number(r.get(s.name, "server")), judged)
 	}
 	return &part{tables: []*table{t}, plots: []*plot{chart}}, nil
 }
@@ -97,6 +98,20 @@ func (b *bench) transfer(p *process, task clientTask) (figures, error) {
 
 // getByLibcoap runs the client of libcoap, which is a process for each transfer.
 func (b *bench) getByLibcoap(p *process) (figures, error) {
+	best := figures{}
+	for range 3 {
+		f, err := b.getOnceByLibcoap(p)
+		if err != nil {
+			return nil, err
+		}
+		if best["ms"] == 0 || f["ms"] < best["ms"] {
+			best = f
+		}
+	}
+	return best, nil
+}
+
+func (b *bench) getOnceByLibcoap(p *process) (figures, error) {
 	file := filepath.Join(b.dir, "got")
 	cmd := exec.CommandContext(b.ctx, firstProgram("coap-client-notls", "coap-client"), "-b", "1024", "-o", file, "coap://"+p.addr.String()+"/big")
 	before, from := cpuTime(p.pid()), time.Now()
@@ -112,4 +127,21 @@ func (b *bench) getByLibcoap(p *process) (figures, error) {
 		return nil, fmt.Errorf("libcoap got %d bytes that are not those of the server", len(got))
 	}
 	return f, nil
+}
+
+// pingTransfers makes as many round trips of C to C as a transfer has blocks.
+func (b *bench) pingTransfers(p *process, times int) (figures, error) {
+	best := figures{}
+	before := cpuTime(p.pid())
+	for range times {
+		f, err := b.ping(p, 1024, b.serverCore)
+		if err != nil {
+			return nil, err
+		}
+		if best["ms"] == 0 || f["ms"] < best["ms"] {
+			best = figures{"ms": f["ms"], "cpu": f["cpu"] * 1.024}
+		}
+	}
+	best["server"] = (cpuTime(p.pid()) - before).Seconds() * 1e3 / float64(times)
+	return best, nil
 }

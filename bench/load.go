@@ -51,6 +51,7 @@ func (o *outcome) figures() figures {
 	}
 	if n > 0 && o.CPU > 0 {
 		f["cpu"] = us(o.CPU) / n
+		f["percore"] = n / o.CPU.Seconds() // what a core would do that nobody else uses
 	}
 	return f
 }

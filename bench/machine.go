@@ -31,6 +31,9 @@ func (b *bench) describe() string {
 	case len(b.cores) == 1:
 		w.WriteString(" Servers and load share one core, which makes the figures worth little.")
 	}
+	if load, _, ok := strings.Cut(firstLine("/proc/loadavg"), " "); ok {
+		fmt.Fprintf(&w, " Load average before it began: %s.", load)
+	}
 	if b.most < 10_000 && len(b.cores) > 0 {
 		fmt.Fprintf(&w, " The receive buffer allows %d requests on the way at a time, so that clients of larger loads take turns.", b.most)
 	}

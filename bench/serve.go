@@ -16,6 +16,7 @@ import (
 	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/echo"
 	"github.com/coapkit/coap/observe"
+	"github.com/coapkit/coap/transport"
 	"github.com/coapkit/coap/transport/udp"
 )
 
@@ -26,7 +27,7 @@ type serveTask struct {
 	Trace    bool      // ours
 	Handlers int       // ours: Limits.Handlers
 	Paced    bool      // ours: notifications at the default pace, Confirmable
-	Sockets  int       // ours: on how many sockets to listen; see listenOnSockets
+	Sockets  int       // ours: on how many sockets to listen, 0 for one
 	Hold     int       // devices: answer nobody before as many have been asked
 	Remember int       // ours: Limits.RememberedBytes
 }
@@ -84,28 +85,16 @@ func untilParentEnds() {
 // serveOurs serves with this library. Whatever it does not say is the default.
 func serveOurs(t serveTask) error {
 	server := newOurs(t)
-	addr := "127.0.0.1:0"
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	if t.Sockets > 1 {
-		port, err := freePort()
-		if err != nil {
-			return err
-		}
-		server.Addr = fmt.Sprintf("127.0.0.1:%d", port)
-		if err := listenOnSockets(server, t.Sockets); err != nil {
-			return err
-		}
-		go func() { fmt.Fprintln(os.Stderr, server.ListenAndServe(ctx)) }()
-		announce(netip.MustParseAddrPort(server.Addr))
-	} else {
-		conn, err := udp.Listen(addr, nil)
-		if err != nil {
-			return err
-		}
-		announce(conn.LocalAddr())
-		go func() { fmt.Fprintln(os.Stderr, server.Serve(ctx, conn)) }()
+	conns, err := udp.ListenShared("127.0.0.1:0", max(t.Sockets, 1), nil)
+	if err != nil {
+		return err
 	}
+	all := make([]transport.Conn, len(conns))
+	for i, c := range conns {
+		all[i] = c
+	}
+	announce(conns[0].LocalAddr())
+	go func() { fmt.Fprintln(os.Stderr, server.Serve(context.Background(), all...)) }()
 	untilClosed(func(string) any {
 		own := ownSizes()
 		own.Remembered = server.Stats().Remembered
