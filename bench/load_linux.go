@@ -49,7 +49,7 @@ const (
 	midsOfAddress = 60_000
 	slotBits      = 18 // of the token
 	patience      = time.Second
-	onceLimit     = 2 * time.Minute
+	onceLimit     = 5 * time.Minute
 )
 
 // generate carries out l. It takes a thread, and all of its core.
