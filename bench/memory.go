@@ -29,7 +29,7 @@ func (b *bench) memory() (*part, error) {
 	t := &table{
 		title: "Memory for a client",
 		about: "Resident memory after one GET from each client, or one registration of each observer, less that of an empty Go program (" +
-			number(nothing/(1<<20)) + " MiB). “Remembered” are the requests whose duplicates would still be found and answered alike: " +
+			number(nothing/(1<<20)) + " MiB), for libcoap less what it had at its start. “Remembered” are the requests whose duplicates would still be found and answered alike: " +
 			"coapkit forgets the oldest idempotent ones when `Limits.RememberedBytes`, 256 MiB, is full.",
 		head: []string{"server", "clients", "MiB", "bytes each", "to coapkit", "remembered", "mark"},
 	}
@@ -68,10 +68,11 @@ func (b *bench) memory() (*part, error) {
 			if w.observe {
 				l.Path, l.Once, l.Observe = "/o", false, true
 			}
+			before := residentBytes(p.pid())
 			if _, err := b.put(p, l); err != nil {
 				return nil, err
 			}
-			f := figures{"bytes": residentBytes(p.pid())}
+			f := figures{"bytes": residentBytes(p.pid()), "before": before}
 			if strings.HasPrefix(name, nameOurs) {
 				var own sizes
 				if err := p.ask("sizes", &own); err != nil {
@@ -87,7 +88,7 @@ func (b *bench) memory() (*part, error) {
 		}
 		base := nothing
 		if name == nameLibcoap {
-			base = 0 // its empty program is a few pages
+			base = r.get(name, "before")
 		}
 		each := (r.get(name, "bytes") - base) / float64(w.clients)
 		if mine == 0 {
