@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -72,12 +71,7 @@ func (b *bench) blockwise() (*part, error) {
 		}
 		chart.bars = append(chart.bars, bar{s.name, ms})
 		if err := r.failed[s.name]; err != nil && r.of[s.name] == nil {
-			what := "failed: " + short(err)
-			if errors.Is(err, errNoSetting) {
-				what = "–"
-				judged += ", " + err.Error()
-			}
-			t.add(s.name, what, "", "", "", "", judged)
+			t.add(s.name, "failed: "+short(err), "", "", "", "", judged)
 			continue
 		}
 		t.add(s.name, number(ms), times(ms, ping), times(ms, r.get(oneByOne, "ms")), number(r.get(s.name, "cpu")), number(r.get(s.name, "server")), judged)

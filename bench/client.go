@@ -43,7 +43,6 @@ type clientOutcome struct {
 	Heap       float64 // bytes that the requests under way take
 	Transfers  []float64
 	Error      string `json:",omitempty"`
-	NoSetting  bool   `json:",omitempty"`
 }
 
 // beClient is the process of a client.
@@ -61,7 +60,7 @@ func beClient(arg string) error {
 	}
 	out, err := do(t)
 	if err != nil {
-		out.Error, out.NoSetting = err.Error(), errors.Is(err, errNoSetting)
+		out.Error = err.Error()
 	}
 	reply(out)
 	return nil
@@ -184,11 +183,7 @@ func oursFlight(t clientTask) (clientOutcome, error) {
 
 func oursBlocks(t clientTask) (clientOutcome, error) {
 	cfg := &coap.Config{}
-	if t.Window > 0 {
-		if err := transferInWindow(cfg, t.Window); err != nil {
-			return clientOutcome{}, err
-		}
-	}
+	cfg.SendBlocks.Window, cfg.Params.NStart = t.Window, t.Window
 	c := coap.Client{Config: cfg}
 	defer c.Close()
 	return transfers(t, func(ctx context.Context) ([]byte, error) {
