@@ -81,6 +81,9 @@ func forTime(t clientTask, request func(ctx context.Context, goroutine, i int) e
 		all.Go(func() {
 			for i := 0; !end.Load(); i++ {
 				if err := request(ctx, g, i); err != nil {
+					if end.Load() {
+						return // it was canceled
+					}
 					why := err // which is allocated, unlike err
 					failed.CompareAndSwap(nil, &why)
 					return
@@ -98,7 +101,7 @@ func forTime(t clientTask, request func(ctx context.Context, goroutine, i int) e
 	runtime.ReadMemStats(&m)
 	out.Mallocs = m.Mallocs - mallocs
 	end.Store(true)
-	stuck := time.AfterFunc(5*time.Second, cancel)
+	stuck := time.AfterFunc(time.Second, cancel) // after a datagram was lost
 	defer stuck.Stop()
 	all.Wait()
 	if err := failed.Load(); err != nil {
