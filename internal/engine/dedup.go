@@ -1,12 +1,8 @@
 package engine
 
 import (
-	"encoding/binary"
 	"hash/maphash"
-	"math"
-	"net/netip"
 
-	"github.com/coapkit/coap/codec"
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
 	"github.com/coapkit/coap/transport"
@@ -14,252 +10,295 @@ import (
 
 // Deduplication (RFC 7252 section 4.5).
 
-// dedup remembers the CONs and NONs that were received. Within one class of lifetime, those
-// that arrived first are forgotten first, so two queues take the place of timers.
+// dedup remembers the CONs and NONs that were received.
 type dedup struct {
-	entries   table[dedupKey, *entry]
-	con       list[entry] // all, in order of arrival
-	non       list[entry]
-	evictable list[entry] // those that may be forgotten early, oldest first
-	bytes     int
+	records hashed[record, *record]
+	// In each queue all live equally long, and those in front have arrived first: queues take
+	// the place of timers. Records that may be forgotten early have queues of their own, where
+	// what was answered late is behind what was answered before it.
+	queues  [lifetimes][2]fifo // the second of each pair: evictable
+	replies replies
+	bytes   int
 }
+
+// The lifetimes of what is remembered.
+const (
+	lifetimeNon = iota
+	lifetimeCon
+	lifetimes
+)
 
 // dedupKey identifies a received message. The hash is one of its bytes and of the local
 // address that it was sent to, so that a peer which uses a message ID again for something
 // else is served, not answered with a stale reply.
 type dedupKey struct {
-	peer *peer // nil: nothing is known of the peer
-	mid  uint16
+	row  uint32 // 0: nothing is known of the peer
 	hash uint64
 }
 
-// entry is one received message: while a handler works on it, the promise to answer;
-// afterwards, the memory of what was answered.
-type entry struct {
-	gen     uint32
-	key     dedupKey
+// record is the memory of one received message. There may be a million: it has no pointer, and
+// what only a request in a handler needs is in incoming.
+type record struct {
+	link           // hash: the lower half of that of the message, mixed with that of the peer
+	upper   uint32 // half of the hash of the message
+	row     uint32
 	expires int64
-	local   netip.AddrPort
-	ifIndex int
-	reply   *buffer // what a duplicate is answered with; nil: with an Empty acknowledgement
-	token   message.Token
-	short   [tokenLength]byte // room for a token of usual length
-	bytes   int               // memory that is charged for it
-
-	size       uint16 // of the message, in bytes
-	con        bool
-	group      bool
-	wants      interest
-	idempotent bool
-	mapped     bool // is found by its key
-	pending    bool // the layer above has not answered yet
-	acked      bool // an Empty acknowledgement was sent, or is all that will be
-
-	timer     timer // of the Empty acknowledgement, or of a delayed response to a group
-	age       links[entry]
-	evict     links[entry] // in dedup.evictable
-	peerEvict links[entry] // in peer.evictable
+	age     near   // in dedup.queues
+	ofPeer  near   // in row.evictable
+	reply   uint32 // what a duplicate is answered with, or the number of the request that is open
+	size    uint16 // of the reply; 0: there is none
+	flags   recordFlags
 }
 
-func ageLinks(x *entry) *links[entry]   { return &x.age }
-func evictLinks(x *entry) *links[entry] { return &x.evict }
-func peerLinks(x *entry) *links[entry]  { return &x.peerEvict }
+type recordFlags uint8
 
-// entryCost is what an entry is charged for besides its reply: itself, its share of two
-// tables, and of the row of its peer.
-const entryCost = 672
+const (
+	flagCon       recordFlags = 1 << iota
+	flagOpen                  // its request is not answered yet: see incoming
+	flagEvictable             // may be forgotten early
+)
 
-func (e *Engine) dedupKey(d *transport.Datagram, h codec.Header) dedupKey {
-	var s maphash.Hash
-	s.SetSeed(e.hash)
-	s.Write(d.Data)
-	a := d.Local.Addr().As16()
-	s.Write(a[:])
-	var port [2]byte
-	binary.BigEndian.PutUint16(port[:], d.Local.Port())
-	s.Write(port[:])
-	return dedupKey{peer: e.findPeer(d), mid: h.MessageID, hash: s.Sum64()}
+// recordCost is what a record is charged for besides its reply: itself and the row of its
+// peer, their buckets, and what chunks in part use takes.
+const recordCost = 128
+
+func (r *record) lifetime() int {
+	if r.flags&flagCon != 0 {
+		return lifetimeCon
+	}
+	return lifetimeNon
 }
 
-// findEntry returns the memory of an earlier copy of the message with this key.
-func (e *Engine) findEntry(key dedupKey) *entry {
-	if key.peer == nil {
-		return nil
+func (e *Engine) lifetime(class int) int64 {
+	if class == lifetimeCon {
+		return int64(e.params.ExchangeLifetime())
 	}
-	x, ok := e.dedup.entries.get(key)
-	if !ok || x.expires <= e.now {
-		return nil
+	return int64(e.params.NonLifetime())
+}
+
+// queue returns the queue that r is in.
+func (t *dedup) queue(r *record) *fifo {
+	if r.flags&flagEvictable != 0 {
+		return &t.queues[r.lifetime()][1]
 	}
-	return x
+	return &t.queues[r.lifetime()][0]
+}
+
+func (e *Engine) dedupKey(d *transport.Datagram) dedupKey {
+	type whole struct {
+		data uint64
+		to   [16]byte
+		port uint16
+	}
+	w := whole{maphash.Bytes(e.hash, d.Data), d.Local.Addr().As16(), d.Local.Port()}
+	return dedupKey{row: e.findRow(keyOf(d)), hash: maphash.Comparable(e.hash, w)}
+}
+
+// bucketOf returns the hash by which the record with this key is found.
+func (e *Engine) bucketOf(key dedupKey) uint32 { return uint32(key.hash) ^ e.rows.at(key.row).hash }
+
+// findRecord returns the number of the memory of an earlier copy of the message with this key,
+// 0 if there is none.
+func (e *Engine) findRecord(key dedupKey) uint32 {
+	if key.row == 0 {
+		return 0
+	}
+	records, hash := &e.dedup.records, e.bucketOf(key)
+	for i := records.first(hash); i != 0; {
+		r := records.at(i)
+		if r.hash == hash && r.upper == uint32(key.hash>>32) && r.row == key.row && r.expires > e.now {
+			return i
+		}
+		records.steps++
+		i = r.next
+	}
+	return 0
 }
 
 // duplicate answers a message that was received before as it was answered then, without
-// processing it.
-func (e *Engine) duplicate(d *transport.Datagram, x *entry) {
+// processing it. The hash is one of the local address, too, so that the answer leaves from
+// where the first one did.
+func (e *Engine) duplicate(d *transport.Datagram, mid uint16, i uint32) {
+	r := e.dedup.records.at(i)
 	e.stats.Duplicates++
 	if e.tracing {
-		e.record(exchange.TraceEvent{Kind: exchange.TraceDuplicate, Peer: peerOf(d, x.key.peer), Datagram: clone(d.Data)})
+		e.record(exchange.TraceEvent{Kind: exchange.TraceDuplicate, Peer: peerOf(d, e.rows.at(r.row).verified), Datagram: clone(d.Data)})
 	}
 	switch {
-	case !x.con:
+	case r.flags&flagCon == 0:
 		// Silently ignored.
-	case x.reply != nil:
-		e.send(x.reply, x.route())
-	case x.pending && !x.acked:
+	case r.size > 0:
+		e.sendStateless(e.dedup.replies.get(r.reply, int(r.size), &e.buffers), d)
+	case r.flags&flagOpen != 0 && !e.incoming.at(r.reply).acked:
 		// A copy that the network has made: its sender does not retransmit before the
 		// acknowledgement is due.
 	default:
 		// The response went or will go separately (section 5.2.2).
-		e.emptyAck(d, x.key.mid)
+		e.emptyAck(d, mid)
 	}
 }
 
-func (x *entry) route() route { return route{peer: x.key.peer, local: x.local, ifIndex: x.ifIndex} }
-
-// remember makes an entry for a message. It fails when the peer table is full, or when the
-// message must not be processed twice and there is no memory to make sure of it.
-func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKey) (*entry, exchange.DropReason) {
-	idempotent := m.Code.IsResponse() || m.Code.IsIdempotent()
-	p := e.peer(keyOf(d), d.Remote)
-	if p == nil {
-		return nil, exchange.DropPeers
+// remember makes a record of a message and returns its number and that of the row of its peer,
+// with one more reference for the caller. The record is 0 if there is no memory for it:
+// a duplicate is processed again then, as section 4.5 allows for idempotent requests. The row is 0
+// when the peer table is full, or when the message must not be processed twice and there
+// is no memory to make sure of it.
+func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKey) (row, i uint32, why exchange.DropReason) {
+	row = e.row(keyOf(d), d.Remote)
+	if row == 0 {
+		return 0, 0, exchange.DropPeers
 	}
-	key.peer = p
-	// The reply to a request that is not idempotent has to be kept whatever its
-	// size: room for it is set aside now.
-	cost := entryCost
-	if !idempotent {
-		cost += bufferRoom(e.limits.MessageSize)
-	}
-	fits := e.makeMemory(p, cost)
-	if !fits && !idempotent {
-		e.release(p)
-		return nil, exchange.DropMemory
-	}
-	x := e.entryPool.get()
-	*x = entry{
-		gen: x.gen, key: key, con: m.Type == message.Confirmable, group: d.Group.IsValid(), idempotent: idempotent,
-		local: d.Local, ifIndex: backBy(d.Remote, d.IfIndex), size: uint16(min(len(d.Data), math.MaxUint16)),
-	}
-	x.timer.owner = x
-	if !fits {
-		// Served, but not remembered: a duplicate is processed again, as section 4.5
-		// allows for idempotent requests.
+	key.row = row
+	if !e.makeMemory(row, e.setAside(m.Code, d.Group.IsValid())) {
+		if !isIdempotent(m.Code) {
+			e.release(row)
+			return 0, 0, exchange.DropMemory
+		}
 		e.stats.EvictedReplies++
-		return x, exchange.DropNone
+		return row, 0, exchange.DropNone
 	}
-	x.mapped = true
-	e.dedup.entries.set(key, x)
-	e.charge(x, cost)
-	x.expires = e.now + int64(e.params.NonLifetime())
-	if x.con {
-		x.expires = e.now + int64(e.params.ExchangeLifetime())
+	i = e.dedup.records.get()
+	r := e.dedup.records.at(i)
+	*r = record{link: link{hash: e.bucketOf(key)}, upper: uint32(key.hash >> 32), row: row}
+	if m.Type == message.Confirmable {
+		r.flags = flagCon
 	}
-	e.dedup.ofAge(x).pushBack(x, ageLinks)
-	return x, exchange.DropNone
+	r.expires = e.now + e.lifetime(r.lifetime())
+	e.rows.at(row).refs++
+	e.dedup.records.add(i)
+	e.dedup.pushBack(e.dedup.queue(r), i, byAge)
+	return row, i, exchange.DropNone
 }
 
-// ofAge returns the queue of those that live as long as x.
-func (t *dedup) ofAge(x *entry) *list[entry] {
-	if x.con {
-		return &t.con
+// setAside returns the memory that a message with this code is charged for at first. The reply to a
+// request that is not idempotent has to be kept whatever its size, that to a group in its buffer
+// for a while.
+func (e *Engine) setAside(c message.Code, group bool) int {
+	switch size := e.limits.MessageSize; {
+	case isIdempotent(c):
+		return recordCost
+	case group:
+		return recordCost + max(delayCost+bufferRoom(size), replyRoom(size))
+	default:
+		return recordCost + replyRoom(size)
 	}
-	return &t.non
 }
 
-// charge changes what x is charged for.
-func (e *Engine) charge(x *entry, cost int) {
-	e.dedup.bytes += cost - x.bytes
-	x.key.peer.bytes += cost - x.bytes
-	x.bytes = cost
+// isIdempotent reports whether a message with this code may be processed again.
+func isIdempotent(c message.Code) bool { return c.IsResponse() || c.IsIdempotent() }
+
+// charge changes what a peer is charged for.
+func (e *Engine) charge(row uint32, more int) {
+	e.dedup.bytes += more
+	e.rows.at(row).bytes += int32(more)
+}
+
+// charged returns what r is charged for.
+func (e *Engine) charged(r *record) int {
+	if r.flags&flagOpen != 0 {
+		return e.incoming.at(r.reply).charged
+	}
+	return recordCost + replyRoom(int(r.size))
 }
 
 // makeMemory forgets replies to idempotent requests until cost bytes more are within the
 // limits, oldest first: those of this peer for its share, anybody's for the whole.
-func (e *Engine) makeMemory(p *peer, cost int) bool {
-	for p.bytes+cost > e.limits.RememberedBytesPerPeer {
-		if !e.evictEntry(p.evictable.head) {
+func (e *Engine) makeMemory(row uint32, cost int) bool {
+	p := e.rows.at(row)
+	for int(p.bytes)+cost > e.limits.RememberedBytesPerPeer {
+		if !e.evictRecord(p.evictable.head) {
 			return false
 		}
 	}
 	for e.dedup.bytes+cost > e.limits.RememberedBytes {
-		if !e.evictEntry(e.dedup.evictable.head) {
+		if !e.evictRecord(e.oldestEvictable()) {
 			return false
 		}
 	}
 	return true
 }
 
-func (e *Engine) evictEntry(x *entry) bool {
-	if x == nil {
+// oldestEvictable returns the first to be forgotten early, the one that has arrived first, or 0.
+func (e *Engine) oldestEvictable() uint32 {
+	con, non := e.dedup.queues[lifetimeCon][1].head, e.dedup.queues[lifetimeNon][1].head
+	if con == 0 || non == 0 {
+		return con | non
+	}
+	if e.dedup.records.at(con).expires-e.lifetime(lifetimeCon) <= e.dedup.records.at(non).expires-e.lifetime(lifetimeNon) {
+		return con
+	}
+	return non
+}
+
+func (e *Engine) evictRecord(i uint32) bool {
+	if i == 0 {
 		return false
 	}
 	e.stats.EvictedReplies++
-	e.unmap(x)
+	e.forgetRecord(i)
 	return true
 }
 
-// makeEvictable allows to forget x when memory is short. x is not pending.
-func (e *Engine) makeEvictable(x *entry) {
-	if x.mapped && x.idempotent {
-		e.dedup.evictable.pushBack(x, evictLinks)
-		x.key.peer.evictable.pushBack(x, peerLinks)
-	}
+// makeEvictable allows to forget record i when memory is short.
+func (e *Engine) makeEvictable(i uint32) {
+	r := e.dedup.records.at(i)
+	e.dedup.unlink(e.dedup.queue(r), i, byAge)
+	r.flags |= flagEvictable
+	e.dedup.pushBack(e.dedup.queue(r), i, byAge)
+	e.dedup.pushBack(&e.rows.at(r.row).evictable, i, byPeer)
 }
 
-// unmap forgets that x was received. A pending x lives on until it is answered.
-func (e *Engine) unmap(x *entry) {
-	e.dedup.evictable.remove(x, evictLinks)
-	x.key.peer.evictable.remove(x, peerLinks)
-	e.dedup.ofAge(x).remove(x, ageLinks)
-	// A later message with the same key may have taken the place of one that has expired.
-	if y, ok := e.dedup.entries.get(x.key); ok && y == x {
-		e.dedup.entries.del(x.key)
+// forgetRecord forgets that a message was received. Its request, if it is open, goes on without.
+func (e *Engine) forgetRecord(i uint32) {
+	r := e.dedup.records.at(i)
+	row := r.row
+	e.charge(row, -e.charged(r))
+	e.dedup.unlink(e.dedup.queue(r), i, byAge)
+	if r.flags&flagEvictable != 0 {
+		e.dedup.unlink(&e.rows.at(row).evictable, i, byPeer)
 	}
-	e.charge(x, 0)
-	x.mapped = false
-	if !x.pending {
-		e.freeEntry(x)
+	if r.flags&flagOpen != 0 {
+		x := e.incoming.at(r.reply)
+		x.record, x.charged = 0, 0
+		if x.delayed != nil {
+			e.stats.Dropped[exchange.DropMemory]++
+			e.endDelay(x)
+		}
+	} else {
+		e.dedup.replies.forget(r.reply, int(r.size), &e.buffers)
 	}
+	e.dedup.records.remove(i)
+	e.release(row)
 }
 
-// freeEntry frees an entry that is neither mapped nor pending.
-func (e *Engine) freeEntry(x *entry) {
-	if x.group && x.timer.pos != 0 {
-		// Its response waited for the leisure.
-		e.delayed--
-		e.stats.Dropped[exchange.DropMemory]++
-	}
-	e.timers.stop(&x.timer)
-	if x.reply != nil {
-		e.buffers.unref(x.reply)
-	}
-	p := x.key.peer
-	*x = entry{gen: x.gen + 1}
-	e.entryPool.put(x)
-	e.release(p)
-}
-
-// forgetSlack is by how much entries may outlive their lifetime, so that the driver need
+// forgetSlack is by how much records may outlive their lifetime, so that the driver need
 // not wake up for each. They are not found any more meanwhile.
 const forgetSlack = int64(2e9)
 
-// next is when expired entries should be removed.
+// next is when expired records should be removed.
 func (t *dedup) next() (int64, bool) {
 	at, ok := int64(0), false
-	for _, l := range [...]*list[entry]{&t.con, &t.non} {
-		if l.head != nil && (!ok || l.head.expires+forgetSlack < at) {
-			at, ok = l.head.expires+forgetSlack, true
+	for class := range t.queues {
+		for _, q := range t.queues[class] {
+			if q.head == 0 {
+				continue
+			}
+			if due := t.records.at(q.head).expires + forgetSlack; !ok || due < at {
+				at, ok = due, true
+			}
 		}
 	}
 	return at, ok
 }
 
-// expireEntries removes expired entries, at most n of each kind.
-func (e *Engine) expireEntries(n int) {
-	for _, l := range [...]*list[entry]{&e.dedup.con, &e.dedup.non} {
-		for i := 0; i < n && l.head != nil && l.head.expires <= e.now; i++ {
-			e.unmap(l.head)
+// expireRecords removes expired records, at most n of each queue.
+func (e *Engine) expireRecords(n int) {
+	for class := range e.dedup.queues {
+		for k := range e.dedup.queues[class] {
+			q := &e.dedup.queues[class][k]
+			for i := 0; i < n && q.head != 0 && e.dedup.records.at(q.head).expires <= e.now; i++ {
+				e.forgetRecord(q.head)
+			}
 		}
 	}
 }

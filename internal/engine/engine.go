@@ -8,7 +8,7 @@
 //	4.2, 4.8   retransmit.go  Confirmable messages, back-off, give up
 //	4.4        mids.go        message IDs
 //	4.4, 5.3   match.go       acknowledgements, resets and responses to what they belong to
-//	4.5        dedup.go       duplicates
+//	4.5        dedup.go       duplicates; replies.go, what they are answered with
 //	4.7        request.go     NSTART and PROBING_RATE; requests and pings of our own
 //	4.2, 4.3   receive.go     what to do with a received message, rejection
 //	5.2        separate.go    piggybacked and separate responses
@@ -17,11 +17,12 @@
 //	RFC 7641   observe.go     requests with several responses, notifications
 //	           supersede.go   outdated notifications
 //
-// peers.go is the table of peers, slab.go the memory, timer.go the heap of deadlines.
+// peers.go is the table of peers, timer.go the heap of deadlines. slots.go, hashed.go and fifo.go are
+// the memory for what there may be a million of, slab.go that for the rest.
 //
 // Every step costs O(1) in the number of peers, exchanges and remembered messages, or
-// O(log n) where a deadline is set; there is no sweep. An Engine is used by one
-// goroutine at a time.
+// O(log n) where a deadline is set; there is no sweep, and no table that is copied when it grows. An
+// Engine is used by one goroutine at a time.
 package engine
 
 import (
@@ -61,16 +62,17 @@ type Engine struct {
 	epoch time.Time
 	now   int64 // nanoseconds since epoch, as of the call in progress
 
-	peers   table[peerKey, *peer]
-	resting list[peer]
-	tokens  table[uint64, *exchangeState]
-	mids    table[midKey, *exchangeState]
-	dedup   dedup
-	timers  timerHeap
+	rows     hashed[row, *row]
+	keys     slots[peerKey] // of rows with a session or a zone
+	peers    slots[peer]
+	resting  list[peer] // those whose row nothing refers to, the longest idle first
+	tokens   table[uint64, *exchangeState]
+	mids     table[midKey, *exchangeState]
+	dedup    dedup
+	incoming slots[incoming]
+	timers   timerHeap
 
-	peerPool     pool[peer]
 	exchangePool pool[exchangeState]
-	entryPool    pool[entry]
 	buffers      buffers
 
 	out     queue[outgoing]
@@ -81,6 +83,7 @@ type Engine struct {
 	limitUnverified bool
 
 	groupMIDs midAllocator
+	gen       uint32 // of the next incoming
 	handling  int
 	responses int // separate responses under way
 	delayed   int // responses to groups that wait for their leisure
@@ -102,7 +105,11 @@ func New(cfg Config, now time.Time) *Engine {
 		hash:    maphash.MakeSeed(),
 		epoch:   now,
 		tracing: cfg.Trace, limitUnverified: cfg.LimitUnverified,
+		keys: newSlots[peerKey](4, 1), peers: newSlots[peer](5, 1), incoming: newSlots[incoming](4, 1),
 	}
+	e.rows.slots = newSlots[row](8, 1)
+	e.dedup.records.slots = newSlots[record](8, 1)
+	e.dedup.replies = newReplies()
 	return e
 }
 
@@ -170,7 +177,7 @@ func (e *Engine) Transmit(d *transport.Datagram) bool {
 	e.buffers.unref(o.buf)
 	e.stats.Sent++
 	if e.tracing {
-		e.record(exchange.TraceEvent{Kind: exchange.TraceSent, Peer: peerOf(d, nil), Datagram: clone(d.Data)})
+		e.record(exchange.TraceEvent{Kind: exchange.TraceSent, Peer: peerOf(d, false), Datagram: clone(d.Data)})
 	}
 	return true
 }
@@ -182,7 +189,7 @@ func (e *Engine) send(buf *buffer, r route) {
 		return
 	}
 	buf.refs++
-	e.out.push(outgoing{buf: buf, peer: r.peer.key.addr, local: r.local, ifIndex: r.ifIndex, session: r.peer.key.session})
+	e.out.push(outgoing{buf: buf, peer: r.remote, local: r.local, ifIndex: r.ifIndex, session: r.session})
 }
 
 // sendStateless queues a message that answers d and that nothing is kept of.
@@ -205,9 +212,10 @@ func backBy(to netip.AddrPort, ifIndex int) int {
 	return 0
 }
 
-// route is where messages of an exchange go: the peer and the local end.
+// route is where messages of an exchange go: the remote and the local end.
 type route struct {
-	peer    *peer
+	remote  netip.AddrPort
+	session *transport.Session
 	local   netip.AddrPort
 	ifIndex int
 }
@@ -254,17 +262,17 @@ func (e *Engine) Advance(now time.Time) {
 		}
 		t.owner.expired(e)
 	}
-	e.expireEntries(advanceBatch)
+	e.expireRecords(advanceBatch)
 }
 
 // Stats returns the counters and the present sizes.
 func (e *Engine) Stats() exchange.Stats {
 	s := e.stats
-	s.Peers = e.peers.len()
+	s.Peers = e.rows.live
 	s.Exchanges = e.exchangePool.live
 	s.Queued = e.queued
 	s.Handling = e.handling
-	s.Remembered = e.dedup.entries.len()
+	s.Remembered = e.dedup.records.live
 	s.RememberedBytes = e.dedup.bytes
 	return s
 }
@@ -292,18 +300,18 @@ func (e *Engine) Idle() bool {
 // Close ends all exchanges of ours with ErrClosed. Nothing is processed afterwards.
 func (e *Engine) Close() {
 	e.closed = true
-	for _, p := range e.peers.m {
-		for p.exchanges.head != nil {
+	e.peers.each(func(i uint32) {
+		for p := e.peers.at(i); p.exchanges.head != nil; {
 			e.end(p.exchanges.head, exchange.ErrClosed, nil)
 		}
-	}
+	})
 }
 
 // drop counts a datagram that is not processed.
 func (e *Engine) drop(d *transport.Datagram, r exchange.DropReason, err error) {
 	e.stats.Dropped[r]++
 	if e.tracing {
-		e.record(exchange.TraceEvent{Kind: exchange.TraceDropped, Peer: peerOf(d, nil), Datagram: clone(d.Data), Reason: r, Err: err})
+		e.record(exchange.TraceEvent{Kind: exchange.TraceDropped, Peer: peerOf(d, false), Datagram: clone(d.Data), Reason: r, Err: err})
 	}
 }
 
@@ -322,12 +330,9 @@ func (e *Engine) Traces(dst []exchange.TraceEvent) []exchange.TraceEvent {
 
 func clone(b []byte) []byte { return append([]byte(nil), b...) }
 
-// peerOf describes the other end of d; p adds what is known of it.
-func peerOf(d *transport.Datagram, p *peer) exchange.Peer {
-	peer := exchange.Peer{Addr: d.Remote, Local: d.Local, IfIndex: d.IfIndex}
-	if p != nil {
-		peer.Verified = p.verified
-	}
+// peerOf describes the other end of d.
+func peerOf(d *transport.Datagram, verified bool) exchange.Peer {
+	peer := exchange.Peer{Addr: d.Remote, Local: d.Local, IfIndex: d.IfIndex, Verified: verified}
 	if s := d.Session; s != nil {
 		peer.Session, peer.Identity = s, s.Identity
 		peer.Secure, peer.Reliable = s.Secure, s.Reliable

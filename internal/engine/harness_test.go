@@ -366,12 +366,14 @@ func requireEmpty(t testing.TB, e *Engine) {
 	s := e.Stats()
 	require.Zero(t, [...]int{s.Peers, s.Exchanges, s.Queued, s.Handling, s.Remembered, s.RememberedBytes},
 		"peers, exchanges, queued, handling, remembered, bytes")
-	require.Zero(t, [...]int{e.tokens.len(), e.mids.len(), e.entryPool.live, e.peerPool.live, len(e.timers.h), e.out.len(), e.events.len()},
-		"tokens, mids, entries, peers, timers, outgoing, events")
+	require.Zero(t, [...]int{e.tokens.len(), e.mids.len(), e.incoming.live, e.peers.live, e.keys.live, len(e.timers.h), e.out.len(), e.events.len()},
+		"tokens, mids, requests, peers, keys, timers, outgoing, events")
 	require.Nil(t, e.resting.head, "resting peers")
-	require.Nil(t, e.dedup.con.head, "remembered CONs")
-	require.Nil(t, e.dedup.non.head, "remembered NONs")
-	require.Nil(t, e.dedup.evictable.head, "evictable entries")
+	require.Zero(t, e.dedup.queues, "remembered messages")
+	for i := range e.dedup.replies.short {
+		require.Zero(t, e.dedup.replies.short[i].live, "short replies")
+	}
+	require.Zero(t, e.dedup.replies.long.live, "long replies")
 	for i := range e.buffers.classes {
 		require.Zero(t, e.buffers.classes[i].live, "buffers of %d bytes in use", bufferSizes[i])
 	}
@@ -393,6 +395,22 @@ func checkList[T any](t testing.TB, what string, l *list[T], of func(*T) *links[
 	return all
 }
 
+// checkFifo walks a queue in both directions and returns the numbers of its records.
+func checkFifo(t testing.TB, what string, e *Engine, q fifo, of func(*record) *near) []uint32 {
+	t.Helper()
+	var all []uint32
+	prev := uint32(0)
+	for i := q.head; i != 0; prev, i = i, of(e.dedup.records.at(i)).next {
+		require.Equal(t, prev, of(e.dedup.records.at(i)).prev, "%s: links back", what)
+		all = append(all, i)
+	}
+	require.Equal(t, prev, q.tail, "%s: tail", what)
+	return all
+}
+
+// tally is what a row should say about its peer.
+type tally struct{ refs, handling, bytes int }
+
 // checkEngine expects that everything in e that says the same thing twice says the same.
 func checkEngine(t testing.TB, e *Engine) {
 	t.Helper()
@@ -400,95 +418,22 @@ func checkEngine(t testing.TB, e *Engine) {
 		require.Equal(t, i+1, x.pos, "position of a timer")
 		require.LessOrEqual(t, e.timers.h[max(i-1, 0)/2].at, x.at, "order of the heap")
 	}
-
-	bufs := map[*buffer]int{}
-	bytes, queued, handling, exchanges := map[*peer]int{}, 0, map[*peer]int{}, 0
-	seen := map[*entry]bool{}
-	add := func(x *entry) {
-		if seen[x] {
-			return
-		}
-		seen[x] = true
-		bytes[x.key.peer] += x.bytes
-		if x.pending {
-			handling[x.key.peer]++
-		}
-		if x.reply != nil {
-			bufs[x.reply]++
+	rows, bufs := map[uint32]*tally{}, map[*buffer]int{}
+	e.rows.each(func(i uint32) { rows[i] = &tally{} })
+	checkHashed(t, &e.rows)
+	checkHashed(t, &e.dedup.records)
+	checkRecords(t, e, rows, bufs)
+	checkPeers(t, e, rows, bufs)
+	keys := 0
+	for i, want := range rows {
+		r := e.rows.at(i)
+		require.Equal(t, *want, tally{int(r.refs), int(r.handling), int(r.bytes)}, "references, requests in handlers and memory of a peer")
+		require.Equal(t, i, e.findRow(e.keyOfRow(r)), "a row is found")
+		if r.key != 0 {
+			keys++
 		}
 	}
-	mapped := 0
-	for _, l := range []*list[entry]{&e.dedup.con, &e.dedup.non} {
-		for _, x := range checkList(t, "entries by age", l, ageLinks) {
-			require.True(t, x.mapped, "an entry in a queue of age")
-			require.Same(t, l, e.dedup.ofAge(x), "queue of an entry")
-			mapped++
-			add(x)
-		}
-	}
-	require.LessOrEqual(t, e.dedup.entries.len(), mapped, "entries in the table")
-	evictable := checkList(t, "evictable entries", &e.dedup.evictable, evictLinks)
-	for _, x := range evictable {
-		require.True(t, x.mapped && x.idempotent && !x.pending, "an evictable entry")
-		require.True(t, x.peerEvict.in, "an evictable entry is so for its peer")
-	}
-	for _, x := range e.timers.h {
-		if x, ok := x.owner.(*entry); ok {
-			add(x) // pending ones need not be remembered
-		}
-	}
-	byPeer, allRefs := 0, 0
-	for key, p := range e.peers.m {
-		require.Equal(t, key, p.tableKey(), "key of a peer")
-		allRefs += p.refs
-		byPeer += len(checkList(t, "evictable entries of a peer", &p.evictable, peerLinks))
-		outstanding := 0
-		for _, x := range checkList(t, "exchanges of a peer", &p.exchanges, ofPeer) {
-			require.Same(t, p, x.peer, "peer of an exchange")
-			bufs[x.buf]++
-			exchanges++
-			if x.counted {
-				outstanding++
-			}
-			if x.state != stateQueued && x.state != stateOpen && (!x.group || x.end != 0) {
-				require.NotZero(t, x.timer.pos, "an exchange that was sent has a deadline")
-			}
-		}
-		require.Equal(t, outstanding, p.outstanding, "outstanding interactions of a peer")
-		for _, x := range p.waiting {
-			require.Equal(t, stateQueued, x.state, "state of a waiting exchange")
-		}
-		queued += len(p.waiting)
-		require.Equal(t, p.refs == 0, p.rest.in, "a peer that nothing refers to rests")
-		if p.refs == 0 {
-			require.NotZero(t, p.timer.pos, "a resting peer is forgotten some time")
-		}
-		live := 0
-		for _, b := range p.mids.buckets {
-			live += b.n
-		}
-		require.Equal(t, live, p.mids.live, "message IDs in use")
-	}
-	require.Equal(t, len(evictable), byPeer, "evictable entries of all peers")
-	require.Equal(t, queued, e.queued, "queued exchanges")
-	require.Equal(t, exchanges, e.exchangePool.live, "exchanges")
-	require.Equal(t, e.peers.len(), e.peerPool.live, "peers")
-	checkList(t, "resting peers", &e.resting, restLinks)
-
-	total, hidden := 0, e.entryPool.live-len(seen) // hidden: pending, not remembered, acknowledged
-	require.GreaterOrEqual(t, hidden, 0, "entries in use")
-	busy := 0
-	for p, n := range bytes {
-		require.Equal(t, n, p.bytes, "memory of a peer")
-		total += n
-	}
-	for p, n := range handling {
-		require.LessOrEqual(t, n, p.handling, "requests of a peer in handlers")
-		busy += n
-	}
-	require.Equal(t, total, e.dedup.bytes, "memory of all")
-	require.Equal(t, e.handling, busy+hidden, "requests in handlers")
-	require.Equal(t, exchanges+e.entryPool.live, allRefs, "references to all peers")
+	require.Equal(t, keys, e.keys.live, "keys")
 	for _, o := range e.out.q[e.out.head:] {
 		bufs[o.buf]++
 	}
@@ -505,6 +450,133 @@ func checkEngine(t testing.TB, e *Engine) {
 		}
 	}
 	require.Equal(t, len(bufs), live, "buffers in use")
+}
+
+func checkRecords(t testing.TB, e *Engine, rows map[uint32]*tally, bufs map[*buffer]int) {
+	t.Helper()
+	queued, short, long, total := 0, 0, 0, 0
+	var evictable []uint32
+	for class := range e.dedup.queues {
+		for k, q := range e.dedup.queues[class] {
+			for _, i := range checkFifo(t, "records by age", e, q, byAge) {
+				r := e.dedup.records.at(i)
+				queued++
+				require.Equal(t, class, r.lifetime(), "queue of a record")
+				require.Equal(t, k == 1, r.flags&flagEvictable != 0, "queue of a record")
+				rows[r.row].refs++
+				rows[r.row].bytes += e.charged(r)
+				total += e.charged(r)
+				switch {
+				case r.flags&flagOpen != 0:
+					require.Equal(t, i, e.incoming.at(r.reply).record, "record of a request")
+				case r.size > maxShort:
+					long++
+					bufs[*e.dedup.replies.long.at(r.reply)]++
+				case r.size > 0:
+					short++
+				}
+				if k == 1 {
+					evictable = append(evictable, i)
+				}
+			}
+		}
+	}
+	require.Equal(t, queued, e.dedup.records.live, "records")
+	require.Equal(t, total, e.dedup.bytes, "memory of all")
+	require.Equal(t, long, e.dedup.replies.long.live, "long replies")
+	for i := range e.dedup.replies.short {
+		short -= e.dedup.replies.short[i].live
+	}
+	require.Zero(t, short, "short replies")
+	var byRow []uint32
+	for i := range rows {
+		for _, n := range checkFifo(t, "evictable records of a peer", e, e.rows.at(i).evictable, byPeer) {
+			require.Equal(t, i, e.dedup.records.at(n).row, "peer of a record")
+			byRow = append(byRow, n)
+		}
+	}
+	require.ElementsMatch(t, evictable, byRow, "evictable records of all peers")
+	handling, delayed := 0, 0
+	e.incoming.each(func(i uint32) {
+		x := e.incoming.at(i)
+		require.Equal(t, i, x.number, "number of a request")
+		rows[x.row].refs++
+		switch {
+		case x.pending:
+			handling++
+			rows[x.row].handling++
+			require.Nil(t, x.delayed)
+		default:
+			delayed++
+			require.NotZero(t, x.timer.pos, "what is delayed has a deadline")
+			require.NotZero(t, x.record, "what is delayed is remembered")
+			bufs[x.delayed]++
+		}
+		if x.record == 0 {
+			require.Zero(t, x.charged)
+		}
+	})
+	require.Equal(t, handling, e.handling, "requests in handlers")
+	require.Equal(t, delayed, e.delayed, "delayed responses")
+}
+
+func checkPeers(t testing.TB, e *Engine, rows map[uint32]*tally, bufs map[*buffer]int) {
+	t.Helper()
+	queued, exchanges, resting := 0, 0, 0
+	e.peers.each(func(i uint32) {
+		p := e.peers.at(i)
+		require.Equal(t, i, e.rows.at(p.row).peer, "peer of a row")
+		outstanding := 0
+		for _, x := range checkList(t, "exchanges of a peer", &p.exchanges, ofPeer) {
+			require.Same(t, p, x.peer, "peer of an exchange")
+			rows[p.row].refs++
+			bufs[x.buf]++
+			exchanges++
+			if x.counted {
+				outstanding++
+			}
+			if x.state != stateQueued && x.state != stateOpen && (!x.group || x.end != 0) {
+				require.NotZero(t, x.timer.pos, "an exchange that was sent has a deadline")
+			}
+		}
+		require.Equal(t, outstanding, p.outstanding, "outstanding interactions of a peer")
+		for _, x := range p.waiting {
+			require.Equal(t, stateQueued, x.state, "state of a waiting exchange")
+		}
+		queued += len(p.waiting)
+		if p.rest.in {
+			resting++
+		}
+		if p.exchanges.head == nil {
+			require.NotZero(t, p.timer.pos, "a peer without exchanges is forgotten some time")
+		}
+		live := 0
+		for _, b := range p.mids.buckets {
+			live += b.n
+		}
+		require.Equal(t, live, p.mids.live, "message IDs in use")
+	})
+	unused := 0
+	for i, want := range rows {
+		if want.refs > 0 {
+			continue
+		}
+		unused++
+		require.NotZero(t, e.rows.at(i).peer, "a row that nothing needs")
+		require.True(t, e.peers.at(e.rows.at(i).peer).rest.in, "a peer that nothing refers to rests")
+	}
+	require.Equal(t, unused, resting, "resting peers")
+	require.Equal(t, queued, e.queued, "queued exchanges")
+	require.Equal(t, exchanges, e.exchangePool.live, "exchanges")
+	require.Len(t, checkList(t, "resting peers", &e.resting, restLinks), resting)
+}
+
+// peerNamed returns what is kept about the peer with this name to send it something.
+func (r *rig) peerNamed(name string) *peer {
+	r.Helper()
+	p := r.e.findPeer(&transport.Datagram{Remote: addresses[name]})
+	require.NotNil(r, p)
+	return p
 }
 
 // hexOf returns the token of a datagram as it is written in a line.

@@ -73,7 +73,7 @@ func (e *Engine) matchToken(d *transport.Datagram, token message.Token) *exchang
 	case x.group:
 		// Any member may answer: only the token has to match (section 8.2).
 		return x
-	case x.state == stateQueued && !x.renewed || x.peer.tableKey() != keyOf(d):
+	case x.state == stateQueued && !x.renewed || !e.is(e.rows.at(x.peer.row), keyOf(d)):
 		return nil
 	}
 	return x

@@ -25,6 +25,7 @@ type midAllocator struct {
 	next    uint16
 	started bool
 	live    int         // IDs within their lifetime; they are the last ones before next
+	last    int64       // when all are free
 	buckets []midBucket // oldest first; they add up to live
 }
 
@@ -43,6 +44,7 @@ func (a *midAllocator) take(now, lifetime int64, base, size int, random func() u
 	a.next = uint16((int(a.next) + 1) % size)
 	a.live++
 	free := now + lifetime
+	a.last = max(a.last, free)
 	// The bucket lasts as long as its last ID. IDs are given out in a circle, so that a
 	// short lifetime behind a long one has to wait for it.
 	if n := len(a.buckets); n > 0 && free < a.buckets[n-1].first+lifetime/midBuckets {
@@ -68,10 +70,4 @@ func (a *midAllocator) expire(now int64) {
 
 // nextFree is when the oldest IDs become free; lastFree when all are.
 func (a *midAllocator) nextFree() int64 { return a.buckets[0].free }
-func (a *midAllocator) lastFree() int64 {
-	last := int64(0)
-	for i := range a.buckets {
-		last = max(last, a.buckets[i].free)
-	}
-	return last
-}
+func (a *midAllocator) lastFree() int64 { return a.last }

@@ -170,7 +170,7 @@ func TestMIDsExhausted(t *testing.T) {
 	r := newRig(t, Config{})
 	r.request(0, "NON GET")
 	r.out = nil
-	p, _ := r.e.peers.get(peerKey{addr: addresses["A"]})
+	p := r.peerNamed("A")
 	for p.mids.live < midsForPeers {
 		mid, ok := r.e.takeMID(p, 100e9)
 		require.True(t, ok)

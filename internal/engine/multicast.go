@@ -13,7 +13,7 @@ import (
 // Our own have message IDs of their own and any number of responses.
 
 // respondToGroup sends e.view after a random part of the leisure (section 8.2).
-func (e *Engine) respondToGroup(x *entry) error {
+func (e *Engine) respondToGroup(x *incoming) error {
 	e.view.Type = message.NonConfirmable
 	buf, err := e.encode(&e.view)
 	if err != nil {
@@ -21,38 +21,56 @@ func (e *Engine) respondToGroup(x *entry) error {
 	}
 	delay := int64(e.rand.Float64() * float64(max(e.params.DefaultLeisure, 0)))
 	// The lifetime of the message ID starts when the message is sent.
-	mid, ok := e.takeMID(x.key.peer, int64(e.params.NonLifetime())+delay)
+	p := e.peer(x.row)
+	mid, ok := e.takeMID(p, int64(e.params.NonLifetime())+delay)
+	if p.exchanges.head == nil {
+		e.rest(p)
+	}
 	if !ok {
 		e.buffers.unref(buf)
 		return exchange.ErrBusy
 	}
 	binary.BigEndian.PutUint16(buf.b[2:], mid)
 	if delay == 0 {
-		e.send(buf, x.route())
+		e.send(buf, x.route)
 		e.buffers.unref(buf)
 		e.keepReply(x, nil)
 		return nil
 	}
-	gen := x.gen
-	e.keepReply(x, buf)
-	if x.gen != gen {
+	if !e.settled(x, recordCost+delayCost+cap(buf.b)) {
 		// No memory to wait with it, and sending it at once is what the leisure is there to
 		// prevent: the request is ignored, as section 8.2 allows.
 		e.stats.Dropped[exchange.DropMemory]++
+		e.buffers.unref(buf)
+		e.freeIncoming(x)
 		return nil
 	}
+	x.delayed = buf
 	e.delayed++
 	e.timers.set(&x.timer, e.now+delay)
+	if x.idempotent {
+		e.makeEvictable(x.record)
+	}
 	return nil
 }
 
+// delayCost is what a response that waits for its time is charged for, besides its record and its bytes.
+const delayCost = 320
+
 // sendDelayed sends the response to a group request when its time has come.
-func (e *Engine) sendDelayed(x *entry) {
-	e.send(x.reply, x.route())
-	e.buffers.unref(x.reply)
-	x.reply = nil
+func (e *Engine) sendDelayed(x *incoming) {
+	e.send(x.delayed, x.route)
+	r := e.dedup.records.at(x.record)
+	r.reply, r.flags = 0, r.flags&^flagOpen
+	e.charge(x.row, recordCost-x.charged)
+	e.endDelay(x)
+}
+
+// endDelay frees x, whose response does not wait any more.
+func (e *Engine) endDelay(x *incoming) {
 	e.delayed--
-	e.charge(x, entryCost)
+	e.buffers.unref(x.delayed)
+	e.freeIncoming(x)
 }
 
 // launchToGroup sends a request of ours to a group (section 8.1): once, with a message ID that no
@@ -88,7 +106,7 @@ func (e *Engine) windowEnds(x *exchangeState) {
 		e.finish(x)
 		return
 	}
-	e.events.push(Event{Kind: EventDone, User: x.user, Peer: x.info()})
+	e.events.push(Event{Kind: EventDone, User: x.user, Peer: e.info(x)})
 	e.linger(x)
 }
 

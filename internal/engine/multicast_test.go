@@ -89,7 +89,7 @@ func TestLeisureAndMessageID(t *testing.T) {
 	r.respond(r.handle("request", "GET"), "2.05")
 	r.advance(5 * time.Second)
 	at := r.want("response", "NON 2.05").at
-	p, _ := r.e.peers.get(peerKey{addr: addresses["A"]})
+	p := r.peerNamed("A")
 	require.GreaterOrEqual(t, time.Duration(p.mids.nextFree()), at+145*time.Second)
 	r.quiet()
 }
@@ -99,7 +99,7 @@ func TestLeisureAndMessageID(t *testing.T) {
 //
 // Proves 7252-8.2-03.
 func TestLeisureWithoutMemory(t *testing.T) {
-	r := newRig(t, Config{Limits: exchange.Limits{RememberedBytesPerPeer: 4 * (entryCost + 64)}})
+	r := newRig(t, Config{Limits: exchange.Limits{RememberedBytesPerPeer: 4 * (recordCost + delayCost + 64)}})
 	for i := range 20 {
 		r.receive("request", "NON GET mid=%d tok=%02x group", i, i)
 		r.respond(r.handle("request", "GET"), "2.05")

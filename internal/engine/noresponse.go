@@ -30,7 +30,7 @@ func interestOf(m *message.Message) interest {
 // unwanted reports whether a response is not to be sent. To a group, errors are sent only on
 // request (RFC 7252 section 8.2, RFC 7967 section 2.1). A 2.31 always is: the sender of a body in
 // blocks waits for it.
-func (x *entry) unwanted(c message.Code) bool {
+func (x *incoming) unwanted(c message.Code) bool {
 	if !x.wants.stated {
 		return x.group && c.IsError()
 	}
@@ -63,7 +63,7 @@ func (x *exchangeState) oneWay() bool { return !x.con && !x.open && x.declined =
 // cease ends a request that has had no response, as was to be expected. Its token stays known for as
 // long as a server that does not know the option may answer: TOKEN_REUSE_TIME (section 3.1).
 func (e *Engine) cease(x *exchangeState) {
-	e.events.push(Event{Kind: EventDone, User: x.user, Peer: x.info()})
+	e.events.push(Event{Kind: EventDone, User: x.user, Peer: e.info(x)})
 	p := x.peer
 	if k := (midKey{p, x.mid}); !x.group {
 		if y, ok := e.mids.get(k); ok && y == x {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"hash/maphash"
 	"net/netip"
 
 	"github.com/coapkit/coap/transport"
@@ -22,11 +23,138 @@ func keyOf(d *transport.Datagram) peerKey {
 	return peerKey{addr: d.Remote}
 }
 
-// peer is a row of the table: everything kept about one remote endpoint. It exists while an
-// exchange, a remembered message or a message ID within its lifetime needs it.
+// row is what is kept about every remote endpoint. It exists while an exchange, a remembered
+// message or a message ID within its lifetime needs it. There may be a million: it has no pointer,
+// and what only peers need that we send something to by ourselves is in peer.
+type row struct {
+	link
+	addr      [16]byte
+	key       uint32 // of the whole peerKey in Engine.keys, if it is not just an address and a port
+	peer      uint32 // in Engine.peers
+	refs      int32  // exchanges, records and requests in handlers
+	handling  int32  // its requests in handlers
+	bytes     int32  // memory of all its remembered messages
+	evictable fifo   // its remembered messages that may be forgotten, oldest first
+	port      uint16
+	bits      uint8 // of the address: 0, 32 or 128
+	verified  bool  // has returned a token of ours
+}
+
+// is reports whether k is the key of r.
+func (e *Engine) is(r *row, k peerKey) bool {
+	if r.key != 0 {
+		own := e.keys.at(r.key)
+		return own.session == k.session && (k.session != nil || own.addr == k.addr)
+	}
+	a := k.addr.Addr()
+	return k.session == nil && k.addr.Port() == r.port && a.As16() == r.addr && a.BitLen() == int(r.bits) && a.Zone() == ""
+}
+
+// keyOfRow returns the key of r, and the address also where there is a session.
+func (e *Engine) keyOfRow(r *row) peerKey {
+	if r.key != 0 {
+		return *e.keys.at(r.key)
+	}
+	a := netip.AddrFrom16(r.addr)
+	switch r.bits {
+	case 0:
+		a = netip.Addr{}
+	case 32:
+		a = a.Unmap()
+	}
+	return peerKey{addr: netip.AddrPortFrom(a, r.port)}
+}
+
+// findRow returns the number of the row for k, 0 if nothing is known of that peer.
+func (e *Engine) findRow(k peerKey) uint32 { return e.lookUp(k, e.hashOf(k)) }
+
+func (e *Engine) hashOf(k peerKey) uint32 { return uint32(maphash.Comparable(e.hash, k)) }
+
+func (e *Engine) lookUp(k peerKey, hash uint32) uint32 {
+	for i := e.rows.first(hash); i != 0; {
+		r := e.rows.at(i)
+		if r.hash == hash && e.is(r, k) {
+			return i
+		}
+		e.rows.steps++
+		i = r.next
+	}
+	return 0
+}
+
+// row returns the row for k with one more reference, or 0 if the table is full of
+// rows that are in use.
+func (e *Engine) row(k peerKey, addr netip.AddrPort) uint32 {
+	hash := e.hashOf(k)
+	i := e.lookUp(k, hash)
+	if i == 0 {
+		if e.rows.live >= e.limits.Peers && !e.evictPeer() {
+			return 0
+		}
+		i = e.rows.get()
+		r := e.rows.at(i)
+		*r = row{link: link{hash: hash}, addr: addr.Addr().As16(), port: addr.Port(), bits: uint8(addr.Addr().BitLen())}
+		if k.session != nil || addr.Addr().Zone() != "" {
+			r.key = e.keys.get()
+			*e.keys.at(r.key) = peerKey{addr: addr, session: k.session}
+		}
+		e.rows.add(i)
+	}
+	r := e.rows.at(i)
+	if r.refs == 0 && r.peer != 0 {
+		e.resting.remove(e.peers.at(r.peer), restLinks)
+	}
+	r.refs++
+	return i
+}
+
+// evictPeer forgets a peer that is kept for the sake of message IDs or of replies to
+// idempotent requests only, the one that has been idle for longest.
+func (e *Engine) evictPeer() bool {
+	before := e.rows.live
+	for range 16 { // one peer may have many records: do not stay here for long
+		if p := e.resting.head; p != nil {
+			e.forget(p.row)
+		} else if !e.evictRecord(e.oldestEvictable()) {
+			return false
+		}
+		if e.rows.live < before {
+			e.stats.EvictedPeers++
+			return true
+		}
+	}
+	return false
+}
+
+// release gives back a reference to row i, which may be the last.
+func (e *Engine) release(i uint32) {
+	r := e.rows.at(i)
+	if r.refs--; r.refs > 0 {
+		return
+	}
+	if r.peer == 0 {
+		e.forget(i)
+		return
+	}
+	e.resting.pushBack(e.peers.at(r.peer), restLinks)
+}
+
+// forget removes row i, which nothing refers to.
+func (e *Engine) forget(i uint32) {
+	r := e.rows.at(i)
+	if r.peer != 0 {
+		e.forgetPeer(r)
+	}
+	if r.key != 0 {
+		e.keys.put(r.key)
+	}
+	e.rows.remove(i)
+}
+
+// peer is what is kept about a remote endpoint that we send messages of our own to. It exists while an
+// exchange or a message ID within its lifetime needs it, or the memory of its silence.
 type peer struct {
-	key  peerKey
-	refs int // exchanges and entries
+	row uint32
 
 	mids      midAllocator
 	exchanges list[exchangeState] // all of ours with this peer
@@ -38,103 +166,77 @@ type peer struct {
 	// have gone since its last answer are paid for.
 	probeFree, probeEnd int64
 
-	handling  int         // its requests in handlers
-	evictable list[entry] // its remembered messages that may be forgotten, oldest first
-	bytes     int         // memory of all its remembered messages
-	verified  bool        // has returned a token of ours
-
-	timer timer // wakes the queue, or forgets the row
+	timer timer // wakes the queue, or forgets
 	rest  links[peer]
 }
 
 func restLinks(p *peer) *links[peer] { return &p.rest }
 
+// peer returns the peer of row i, which it makes if there was none. Whoever takes a message ID and starts
+// no exchange calls rest.
+func (e *Engine) peer(i uint32) *peer {
+	r := e.rows.at(i)
+	if r.peer == 0 {
+		r.peer = e.peers.get()
+		p := e.peers.at(r.peer)
+		p.row, p.timer.owner = i, p
+	}
+	return e.peers.at(r.peer)
+}
+
+// findPeer returns the peer that has sent d, or nil if we have nothing to do with it.
 func (e *Engine) findPeer(d *transport.Datagram) *peer {
-	p, _ := e.peers.get(keyOf(d))
-	return p
+	i := e.findRow(keyOf(d))
+	if i == 0 || e.rows.at(i).peer == 0 {
+		return nil
+	}
+	return e.peers.at(e.rows.at(i).peer)
 }
 
-// peer returns the row for key with one more reference, or nil if the table is full of
-// rows that are in use.
-func (e *Engine) peer(key peerKey, addr netip.AddrPort) *peer {
-	p, ok := e.peers.get(key)
-	if !ok {
-		if e.peers.len() >= e.limits.Peers && !e.evictPeer() {
-			return nil
-		}
-		p = e.peerPool.get()
-		p.key = peerKey{addr: addr, session: key.session}
-		p.timer.owner = p
-		e.peers.set(key, p)
-	}
-	if p.rest.in {
-		e.resting.remove(p, restLinks)
-	}
-	p.refs++
-	return p
+// isVerified reports whether the sender of d has returned a token of ours.
+func (e *Engine) isVerified(d *transport.Datagram) bool {
+	i := e.findRow(keyOf(d))
+	return i != 0 && e.rows.at(i).verified
 }
 
-// evictPeer forgets a peer that is kept for the sake of message IDs or of replies to
-// idempotent requests only, the one that has been idle for longest.
-func (e *Engine) evictPeer() bool {
-	before := e.peers.len()
-	for range 16 { // one peer may have many entries: do not stay here for long
-		if p := e.resting.head; p != nil {
-			e.forget(p)
-		} else if !e.evictEntry(e.dedup.evictable.head) {
-			return false
-		}
-		if e.peers.len() < before {
-			e.stats.EvictedPeers++
-			return true
-		}
-	}
-	return false
-}
-
-// release gives back a reference to p, which may be the last.
-func (e *Engine) release(p *peer) {
-	if p.refs--; p.refs > 0 {
-		return
-	}
+// rest is called when p has no exchange any more. It is kept as long as one of its message IDs is
+// within its lifetime, and PROBING_RATE remembers that it is silent.
+func (e *Engine) rest(p *peer) {
 	p.mids.expire(e.now)
-	until := max(p.probeFree, 0)
+	until := p.probeFree
 	if p.mids.live > 0 {
 		until = max(until, p.mids.lastFree())
 	}
-	if until <= e.now {
-		e.forget(p)
+	if until > e.now {
+		if p.timer.pos == 0 || p.timer.at > until {
+			e.timers.set(&p.timer, until) // an earlier one looks again
+		}
 		return
 	}
-	e.resting.pushBack(p, restLinks)
-	e.timers.set(&p.timer, until)
+	r := e.rows.at(p.row)
+	if r.refs == 0 {
+		e.forget(p.row)
+		return
+	}
+	e.forgetPeer(r)
 }
 
-func (e *Engine) forget(p *peer) {
+func (e *Engine) forgetPeer(r *row) {
+	p := e.peers.at(r.peer)
 	e.timers.stop(&p.timer)
 	e.resting.remove(p, restLinks)
-	e.peers.del(p.tableKey())
-	*p = peer{mids: midAllocator{buckets: p.mids.buckets[:0]}, waiting: p.waiting[:0]}
-	e.peerPool.put(p)
-}
-
-func (p *peer) tableKey() peerKey {
-	if p.key.session != nil {
-		return peerKey{session: p.key.session}
-	}
-	return p.key
+	e.peers.put(r.peer)
+	r.peer = 0
 }
 
 // expired is called when a message ID, the probing rate or the end of a lifetime allows
 // something that was not allowed before.
 func (p *peer) expired(e *Engine) {
-	if p.refs > 0 {
+	if p.exchanges.head != nil {
 		e.pump(p)
 		return
 	}
-	p.refs++ // look again whether anything is left to remember
-	e.resting.remove(p, restLinks)
-	e.release(p)
+	e.rest(p)
 }
 
 // takeMID takes a message ID for a message to p. Its lifetime starts now.

@@ -20,14 +20,14 @@ func (e *Engine) Receive(now time.Time, d *transport.Datagram) {
 	if e.closed {
 		return
 	}
-	e.expireEntries(2) // forgetting keeps pace with remembering
+	e.expireRecords(2) // forgetting keeps pace with remembering
 	if d.Err != nil {
 		e.undelivered(d)
 		return
 	}
 	e.stats.Received++
 	if e.tracing {
-		e.record(exchange.TraceEvent{Kind: exchange.TraceReceived, Peer: peerOf(d, e.findPeer(d)), Datagram: clone(d.Data)})
+		e.record(exchange.TraceEvent{Kind: exchange.TraceReceived, Peer: peerOf(d, e.isVerified(d)), Datagram: clone(d.Data)})
 	}
 	h, err := codec.ParseHeader(d.Data)
 	if err != nil {
@@ -64,9 +64,9 @@ func (e *Engine) receiveMessage(d *transport.Datagram, h codec.Header) {
 		e.reject(d, h, exchange.DropReservedCode, nil)
 		return
 	}
-	key := e.dedupKey(d, h)
-	if x := e.findEntry(key); x != nil {
-		e.duplicate(d, x)
+	key := e.dedupKey(d)
+	if i := e.findRecord(key); i != 0 {
+		e.duplicate(d, h.MessageID, i)
 		return
 	}
 	m := &e.view
@@ -101,23 +101,19 @@ func (e *Engine) receiveRequest(d *transport.Datagram, m *message.Message, key d
 	case e.handling >= e.handlers(m, e.limits.Handlers):
 		e.refuse(d, m, exchange.DropBusy, message.ServiceUnavailable)
 		return
-	case key.peer != nil && key.peer.handling >= e.handlers(m, e.limits.HandlersPerPeer):
+	case key.row != 0 && int(e.rows.at(key.row).handling) >= e.handlers(m, e.limits.HandlersPerPeer):
 		e.refuse(d, m, exchange.DropPeerBusy, message.ServiceUnavailable)
 		return
 	}
-	x, reason := e.remember(d, m, key)
-	if x == nil {
+	row, record, reason := e.remember(d, m, key)
+	if row == 0 {
 		e.refuse(d, m, reason, message.ServiceUnavailable)
 		return
 	}
-	x.pending = true
-	x.keepToken(m.Token)
-	x.wants = interestOf(m)
-	e.handling++
-	x.key.peer.handling++
+	x := e.open(d, m, row, record)
 	e.stats.Requests++
 	e.events.push(Event{
-		Kind: EventRequest, Incoming: Incoming{x, x.gen}, Peer: peerOf(d, x.key.peer), Group: d.Group,
+		Kind: EventRequest, Incoming: Incoming{x, x.gen}, Peer: peerOf(d, e.rows.at(row).verified), Group: d.Group,
 		Datagram: d.Data, Message: *m,
 	})
 	if x.con {
@@ -163,14 +159,13 @@ func (e *Engine) receiveResponse(d *transport.Datagram, m *message.Message, key 
 		e.unusable(x, exchange.ErrBadOption, bad)
 		return
 	}
-	switch r, _ := e.remember(d, m, key); {
-	case r == nil:
-	case r.mapped:
-		// Only the acknowledgement is needed again, and that is made anew.
-		r.acked = true
-		e.makeEvictable(r)
-	default:
-		e.freeEntry(r) // no memory: a second copy will be unexpected
+	if row, i, _ := e.remember(d, m, key); row != 0 {
+		if i != 0 { // else there is no memory: a second copy will be unexpected
+			// Only the acknowledgement is needed again, and that is made anew.
+			e.charge(row, recordCost)
+			e.makeEvictable(i)
+		}
+		e.release(row)
 	}
 	if m.Type == message.Confirmable {
 		e.emptyAck(d, m.MessageID)
@@ -189,14 +184,18 @@ func (e *Engine) unusable(x *exchangeState, why exchange.EndError, cause error) 
 // respond hands the response to a request of ours to the layer above and settles the request,
 // unless others may follow.
 func (e *Engine) respond(x *exchangeState, d *transport.Datagram, m *message.Message) {
-	if p := e.findPeer(d); p != nil {
-		p.verified = true // a token of ours came back
-		p.answers()
+	row := e.findRow(keyOf(d))
+	if row != 0 {
+		r := e.rows.at(row)
+		r.verified = true // a token of ours came back
+		if r.peer != 0 {
+			e.peers.at(r.peer).answers()
+		}
 	}
 	e.stats.Responses++
 	more := x.open && (x.group || isNotification(m))
 	e.events.push(Event{
-		Kind: EventResponse, User: x.user, Peer: peerOf(d, e.findPeer(d)), Datagram: d.Data, Message: *m,
+		Kind: EventResponse, User: x.user, Peer: peerOf(d, row != 0), Datagram: d.Data, Message: *m,
 		More: more, Retransmissions: x.retransmission.count,
 	})
 	if more {
@@ -281,7 +280,7 @@ func (e *Engine) receivePiggybacked(d *transport.Datagram, x *exchangeState) {
 // with that peer end.
 func (e *Engine) undelivered(d *transport.Datagram) {
 	if e.tracing {
-		e.record(exchange.TraceEvent{Kind: exchange.TraceUndelivered, Peer: peerOf(d, nil), Datagram: clone(d.Data), Err: d.Err})
+		e.record(exchange.TraceEvent{Kind: exchange.TraceUndelivered, Peer: peerOf(d, false), Datagram: clone(d.Data), Err: d.Err})
 	}
 	p := e.findPeer(d)
 	if p == nil {

@@ -243,7 +243,7 @@ func TestTokenLengths(t *testing.T) {
 	token := strings.Repeat("01", 60000)
 	r.receive("a limit can be raised", "CON GET mid=1 tok=%s", token)
 	r.respond(r.handle("request", "GET"), "2.05")
-	require.Nil(t, r.e.dedup.con.head.token, "a long token is not remembered for as long as the reply is")
+	require.Zero(t, r.e.incoming.live, "a long token is not remembered for as long as the reply is")
 	r.want("response", "ACK 2.05 mid=1 tok=%s", token)
 	r.quiet()
 }
@@ -356,7 +356,7 @@ func TestUndeliveredQuotesNothing(t *testing.T) {
 	// The same with responses in the queue, which end as soon as they are sent.
 	r = newRig(t, Config{})
 	r.request(1, "CON GET")
-	p, _ := r.e.peers.get(peerKey{addr: addresses["A"]})
+	p := r.peerNamed("A")
 	for p.mids.live < midsForPeers {
 		r.e.takeMID(p, 10e9)
 	}

@@ -92,6 +92,7 @@ type exchangeState struct {
 	superseded []uint16
 	declined   uint8 // classes of responses, see interest.unless
 	window     time.Duration
+	peer       *peer
 	route
 	token      uint64
 	mid        uint16
@@ -169,17 +170,18 @@ func (e *Engine) newExchange(kind exchangeKind, con bool, to Target, o RequestOp
 	if to.Session != nil {
 		key = peerKey{session: to.Session}
 	}
-	p := e.peer(key, to.Remote)
-	if p == nil {
+	row := e.row(key, to.Remote)
+	if row == 0 {
 		return nil, exchange.ErrBusy
 	}
+	p := e.peer(row)
 	if kind == kindResponse {
 		e.responses++
 	}
 	x := e.exchangePool.get()
 	*x = exchangeState{
 		gen: x.gen, kind: kind, con: con, user: o.User, understood: o.Understood, params: e.params,
-		route: route{peer: p, local: to.Local, ifIndex: to.IfIndex},
+		peer: p, route: e.routeTo(row, to.Local, to.IfIndex),
 	}
 	if o.Params != nil {
 		x.params = o.Params.WithDefaults()
@@ -226,7 +228,7 @@ func (e *Engine) launch(x *exchangeState, noWait bool) (Exchange, error) {
 	p.waiting = slices.Insert(p.waiting, place, x)
 	e.queued++
 	if e.tracing {
-		e.record(exchange.TraceEvent{Kind: exchange.TraceQueued, Peer: x.info(), Datagram: clone(x.buf.b)})
+		e.record(exchange.TraceEvent{Kind: exchange.TraceQueued, Peer: e.info(x), Datagram: clone(x.buf.b)})
 	}
 	e.pump(p)
 	return id, nil
@@ -349,11 +351,11 @@ func (e *Engine) Cancel(now time.Time, id Exchange) {
 // end ends an exchange without a response and tells who started it.
 func (e *Engine) end(x *exchangeState, why exchange.EndError, cause error) {
 	if e.tracing && x.state != stateLinger {
-		e.record(exchange.TraceEvent{Kind: exchange.TraceEnded, Peer: x.info(), Datagram: clone(x.buf.b), Err: why})
+		e.record(exchange.TraceEvent{Kind: exchange.TraceEnded, Peer: e.info(x), Datagram: clone(x.buf.b), Err: why})
 	}
 	if x.kind.isResponse() || x.state == stateLinger {
 		if x.kind == kindPush {
-			e.events.push(Event{Kind: EventEnd, User: x.user, Peer: x.info(), Err: why, Cause: cause})
+			e.events.push(Event{Kind: EventEnd, User: x.user, Peer: e.info(x), Err: why, Cause: cause})
 		}
 		if x.kind.isResponse() {
 			e.stats.LostResponses++
@@ -375,7 +377,7 @@ func (e *Engine) end(x *exchangeState, why exchange.EndError, cause error) {
 	case why == exchange.ErrBadOption || why == exchange.ErrResponseTooLarge:
 		e.stats.Unusable++
 	}
-	e.events.push(Event{Kind: EventEnd, User: x.user, Peer: x.info(), Err: why, Cause: cause})
+	e.events.push(Event{Kind: EventEnd, User: x.user, Peer: e.info(x), Err: why, Cause: cause})
 	e.finish(x)
 }
 
@@ -391,8 +393,8 @@ func (e *Engine) finish(x *exchangeState) {
 	}
 	e.uncount(x)
 	e.discard(x)
-	// discard may have released the peer; something that waits holds a reference.
-	if p.refs > 0 {
+	// discard may have forgotten the peer; something that waits keeps it.
+	if p.exchanges.head != nil {
 		e.pump(p)
 	}
 }
@@ -435,11 +437,26 @@ func (e *Engine) discard(x *exchangeState) {
 	p.exchanges.remove(x, ofPeer)
 	*x = exchangeState{gen: x.gen + 1}
 	e.exchangePool.put(x)
-	e.release(p)
+	row := p.row
+	if p.exchanges.head == nil {
+		e.rest(p)
+	}
+	e.release(row)
+}
+
+// routeTo returns the way to the peer of a row.
+func (e *Engine) routeTo(row uint32, local netip.AddrPort, ifIndex int) route {
+	k := e.keyOfRow(e.rows.at(row))
+	return route{remote: k.addr, session: k.session, local: local, ifIndex: ifIndex}
 }
 
 // info describes the peer of x.
-func (x *exchangeState) info() exchange.Peer {
-	k := x.peer.key
-	return peerOf(&transport.Datagram{Remote: k.addr, Local: x.local, IfIndex: x.ifIndex, Session: k.session}, x.peer)
+func (e *Engine) info(x *exchangeState) exchange.Peer {
+	return e.peerAt(x.peer.row, &x.route)
+}
+
+// peerAt describes the peer of a row, as it is reached by r.
+func (e *Engine) peerAt(row uint32, r *route) exchange.Peer {
+	d := transport.Datagram{Remote: r.remote, Local: r.local, IfIndex: r.ifIndex, Session: r.session}
+	return peerOf(&d, e.rows.at(row).verified)
 }

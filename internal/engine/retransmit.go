@@ -72,7 +72,7 @@ func (e *Engine) retransmit(x *exchangeState) {
 	next := max(due+r.timeout, e.now+int64(x.params.AckTimeout))
 	switch {
 	case x.outdated:
-		e.events.push(Event{Kind: EventOutdated, User: x.user, Peer: x.info()})
+		e.events.push(Event{Kind: EventOutdated, User: x.user, Peer: e.info(x)})
 	case e.now > r.started+int64(x.params.MaxTransmitSpan()):
 		// All transmissions must be within MAX_TRANSMIT_SPAN: the opportunity has passed.
 		// An acknowledgement of an earlier one may still come.
@@ -81,7 +81,7 @@ func (e *Engine) retransmit(x *exchangeState) {
 	default:
 		e.stats.Retransmitted++
 		if e.tracing {
-			e.record(exchange.TraceEvent{Kind: exchange.TraceRetransmitted, Peer: x.info(), Datagram: clone(x.buf.b)})
+			e.record(exchange.TraceEvent{Kind: exchange.TraceRetransmitted, Peer: e.info(x), Datagram: clone(x.buf.b)})
 		}
 		e.send(x.buf, x.route)
 	}
@@ -91,13 +91,13 @@ func (e *Engine) retransmit(x *exchangeState) {
 // acknowledged ends the retransmission of a Confirmable message.
 func (e *Engine) acknowledged(x *exchangeState) {
 	if e.tracing {
-		e.record(exchange.TraceEvent{Kind: exchange.TraceAcknowledged, Peer: x.info(), Datagram: clone(x.buf.b)})
+		e.record(exchange.TraceEvent{Kind: exchange.TraceAcknowledged, Peer: e.info(x), Datagram: clone(x.buf.b)})
 	}
 	switch x.kind {
 	case kindResponse:
 		e.finish(x)
 	case kindPush:
-		e.events.push(Event{Kind: EventAcked, User: x.user, Peer: x.info()})
+		e.events.push(Event{Kind: EventAcked, User: x.user, Peer: e.info(x)})
 		e.finish(x)
 	case kindPing:
 		e.pong(x)
@@ -126,6 +126,6 @@ func (e *Engine) acknowledged(x *exchangeState) {
 
 func (e *Engine) pong(x *exchangeState) {
 	e.stats.Responses++
-	e.events.push(Event{Kind: EventPong, User: x.user, Peer: x.info()})
+	e.events.push(Event{Kind: EventPong, User: x.user, Peer: e.info(x)})
 	e.finish(x)
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -15,16 +16,69 @@ import (
 
 // Incoming identifies a received request that wants an answer: one call of Respond or Drop.
 type Incoming struct {
-	x   *entry
+	x   *incoming
 	gen uint32
 }
 
-func (x *entry) keepToken(t message.Token) {
-	x.token = append(x.short[:0], t...)
+// incoming is a received request in a handler, or one whose response waits for the leisure of
+// a group. What is remembered of it afterwards is its record.
+type incoming struct {
+	gen uint32
+	row uint32 // of its peer, a reference
+	route
+	record  uint32 // 0: it is not remembered
+	charged int    // what the record is charged for meanwhile
+
+	mid        uint16
+	size       uint16 // of the message, in bytes
+	con        bool
+	group      bool
+	wants      interest
+	idempotent bool
+	pending    bool // the layer above has not answered yet
+	acked      bool // an Empty acknowledgement was sent, or is all that will be
+
+	token   message.Token
+	short   [tokenLength]byte // room for a token of usual length
+	delayed *buffer           // the response to a group that waits for its time
+	timer   timer             // of the Empty acknowledgement, or of what is delayed
+	number  uint32            // in Engine.incoming
+}
+
+// open makes the request that m is one in a handler. It takes over the reference to row.
+func (e *Engine) open(d *transport.Datagram, m *message.Message, row, record uint32) *incoming {
+	i := e.incoming.get()
+	x := e.incoming.at(i)
+	*x = incoming{
+		gen: e.gen, row: row, record: record, route: e.routeTo(row, d.Local, backBy(d.Remote, d.IfIndex)),
+		mid: m.MessageID, size: uint16(min(len(d.Data), math.MaxUint16)),
+		con: m.Type == message.Confirmable, group: d.Group.IsValid(),
+		wants: interestOf(m), idempotent: isIdempotent(m.Code), pending: true, number: i,
+	}
+	x.token = append(x.short[:0], m.Token...)
+	x.timer.owner = x
+	e.gen++
+	e.handling++
+	e.rows.at(row).handling++
+	if record != 0 {
+		r := e.dedup.records.at(record)
+		r.reply, r.flags = i, r.flags|flagOpen
+		x.charged = e.setAside(m.Code, x.group)
+		e.charge(row, x.charged)
+	}
+	return x
+}
+
+// freeIncoming frees a request that is answered.
+func (e *Engine) freeIncoming(x *incoming) {
+	row := x.row
+	e.timers.stop(&x.timer)
+	e.incoming.put(x.number)
+	e.release(row)
 }
 
 // startAckTimer lets the response have EmptyAckDelay to be piggybacked.
-func (e *Engine) startAckTimer(x *entry) {
+func (e *Engine) startAckTimer(x *incoming) {
 	if e.params.EmptyAckDelay <= 0 {
 		e.ackEmpty(x)
 		return
@@ -33,7 +87,7 @@ func (e *Engine) startAckTimer(x *entry) {
 }
 
 // expired is called when a response is late, or when it is time to answer a group request.
-func (x *entry) expired(e *Engine) {
+func (x *incoming) expired(e *Engine) {
 	if x.group {
 		e.sendDelayed(x)
 		return
@@ -42,12 +96,12 @@ func (x *entry) expired(e *Engine) {
 }
 
 // ackEmpty promises a separate response.
-func (e *Engine) ackEmpty(x *entry) {
+func (e *Engine) ackEmpty(x *incoming) {
 	x.acked = true
 	e.stats.EmptyAcks++
-	e.view = message.Message{Type: message.Acknowledgement, MessageID: x.key.mid}
+	e.view = message.Message{Type: message.Acknowledgement, MessageID: x.mid}
 	if buf, err := e.encode(&e.view); err == nil {
-		e.send(buf, x.route())
+		e.send(buf, x.route)
 		e.buffers.unref(buf)
 	}
 }
@@ -76,13 +130,13 @@ func (e *Engine) Respond(now time.Time, id Incoming, m *message.Message) error {
 	case x.group:
 		return e.respondToGroup(x)
 	case x.con && !x.acked:
-		e.view.Type, e.view.MessageID = message.Acknowledgement, x.key.mid
+		e.view.Type, e.view.MessageID = message.Acknowledgement, x.mid
 		buf, err := e.encode(&e.view)
 		if err != nil {
 			return err
 		}
 		e.timers.stop(&x.timer)
-		e.send(buf, x.route())
+		e.send(buf, x.route)
 		e.keepReply(x, buf)
 	default:
 		if err := e.respondSeparately(x); err != nil {
@@ -94,7 +148,7 @@ func (e *Engine) Respond(now time.Time, id Incoming, m *message.Message) error {
 }
 
 // respondSeparately sends e.view in a message of its own.
-func (e *Engine) respondSeparately(x *entry) error {
+func (e *Engine) respondSeparately(x *incoming) error {
 	e.view.Type = message.NonConfirmable
 	con := x.con && !isChallenge(&e.view)
 	if con {
@@ -104,14 +158,14 @@ func (e *Engine) respondSeparately(x *entry) error {
 	if err != nil {
 		return err
 	}
-	key := x.key.peer.key
-	s, err := e.newExchange(kindResponse, con, Target{Remote: key.addr, Local: x.local, IfIndex: x.ifIndex, Session: key.session}, RequestOptions{})
+	to := Target{Remote: x.remote, Local: x.local, IfIndex: x.ifIndex, Session: x.session}
+	s, err := e.newExchange(kindResponse, con, to, RequestOptions{})
 	if err != nil {
 		e.buffers.unref(buf)
 		return err
 	}
 	s.buf = buf
-	if e.limitUnverified && !x.key.peer.verified {
+	if e.limitUnverified && !e.rows.at(x.row).verified {
 		s.params.MaxRetransmit = min(s.params.MaxRetransmit, x.affordable(len(buf.b))-1)
 	}
 	if _, err = e.launch(s, false); err == nil {
@@ -132,12 +186,10 @@ func (e *Engine) Drop(now time.Time, id Incoming, why exchange.DropReason) {
 }
 
 // suppress settles a request without a response: a CON is acknowledged all the same.
-func (e *Engine) suppress(x *entry, why exchange.DropReason) {
+func (e *Engine) suppress(x *incoming, why exchange.DropReason) {
 	e.stats.Dropped[why]++
 	if e.tracing {
-		k := x.key.peer.key
-		d := transport.Datagram{Remote: k.addr, Local: x.local, IfIndex: x.ifIndex, Session: k.session}
-		e.record(exchange.TraceEvent{Kind: exchange.TraceDropped, Peer: peerOf(&d, x.key.peer), Reason: why})
+		e.record(exchange.TraceEvent{Kind: exchange.TraceDropped, Peer: e.peerAt(x.row, &x.route), Reason: why})
 	}
 	e.timers.stop(&x.timer)
 	if x.con && !x.acked {
@@ -148,32 +200,43 @@ func (e *Engine) suppress(x *entry, why exchange.DropReason) {
 
 // keepReply settles a request: buf, if any, is what duplicates are answered with. It takes
 // over the reference to buf.
-func (e *Engine) keepReply(x *entry, buf *buffer) {
+func (e *Engine) keepReply(x *incoming, buf *buffer) {
+	size := 0
+	if buf != nil {
+		size = len(buf.b)
+	}
+	switch i := x.record; {
+	case e.settled(x, recordCost+replyRoom(size)):
+		r := e.dedup.records.at(i)
+		r.reply, r.size, r.flags = 0, uint16(size), r.flags&^flagOpen
+		if buf != nil {
+			r.reply = e.dedup.replies.keep(buf, &e.buffers)
+		}
+		if x.idempotent {
+			e.makeEvictable(i)
+		}
+	case buf != nil:
+		e.buffers.unref(buf)
+	}
+	e.freeIncoming(x)
+}
+
+// settled notes that a request is answered. It reports whether it is remembered at this cost;
+// it is not if it had no record, or if its reply may be forgotten and there is no memory for it.
+func (e *Engine) settled(x *incoming, cost int) bool {
 	x.pending, x.token = false, nil
 	e.handling--
-	x.key.peer.handling--
-	if !x.mapped { // expired, or never remembered
-		if buf != nil {
-			e.buffers.unref(buf)
-		}
-		e.freeEntry(x)
-		return
+	e.rows.at(x.row).handling--
+	if x.record == 0 { // expired, or never remembered
+		return false
 	}
-	cost := entryCost
-	if buf != nil {
-		cost += cap(buf.b)
+	if more := cost - x.charged; more > 0 && !e.makeMemory(x.row, more) && x.idempotent {
+		e.evictRecord(x.record)
+		return false
 	}
-	if cost > x.bytes && !e.makeMemory(x.key.peer, cost-x.bytes) && x.idempotent {
-		e.stats.EvictedReplies++
-		if buf != nil {
-			e.buffers.unref(buf)
-		}
-		e.unmap(x)
-		return
-	}
-	x.reply = buf
-	e.charge(x, cost)
-	e.makeEvictable(x)
+	e.charge(x.row, cost-x.charged)
+	x.charged = cost
+	return true
 }
 
 // isChallenge reports whether m asks for a proof that the peer is where it says: 4.01 with an Echo
@@ -185,15 +248,15 @@ func isChallenge(m *message.Message) bool {
 
 // affordable returns how often a response of n bytes, at least once, may be sent in answer to x and after an
 // Empty Acknowledgement, if the sender's address may be forged (RFC 9175 section 2.4).
-func (x *entry) affordable(n int) int {
-	from := x.key.peer.key.addr.Addr()
+func (x *incoming) affordable(n int) int {
+	from := x.remote.Addr()
 	budget := exchange.Amplification*exchange.PacketSize(from, int(x.size)) - exchange.PacketSize(from, codec.HeaderSize)
 	return max(budget/exchange.PacketSize(from, n), 1)
 }
 
 // Verify notes that a peer has shown that it receives what is sent to its address.
 func (e *Engine) Verify(peer netip.AddrPort) {
-	if p, ok := e.peers.get(peerKey{addr: peer}); ok {
-		p.verified = true
+	if i := e.findRow(peerKey{addr: peer}); i != 0 {
+		e.rows.at(i).verified = true
 	}
 }

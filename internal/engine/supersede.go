@@ -73,7 +73,7 @@ func (e *Engine) startOver(x *exchangeState) bool {
 	}
 	x.heard, x.outdated = false, true
 	x.count, x.timeout = 0, e.firstTimeout(x)
-	e.events.push(Event{Kind: EventOutdated, User: x.user, Peer: x.info()})
+	e.events.push(Event{Kind: EventOutdated, User: x.user, Peer: e.info(x)})
 	e.timers.set(&x.timer, e.now+x.timeout)
 	return true
 }

@@ -112,7 +112,7 @@ func TestManyPosts(t *testing.T) {
 		return m
 	}
 	n := scaled(20_000)
-	limits := coap.Limits{RememberedBytes: n / 4 * 1024, RememberedBytesPerPeer: n / 16 * 1024}
+	limits := coap.Limits{RememberedBytes: n / 4 * 256, RememberedBytesPerPeer: n / 16 * 256}
 	for _, mode := range []echo.Mode{echo.Large, echo.Always} {
 		t.Run(mode.String(), func(t *testing.T) {
 			s := serve(t, "127.0.0.1:0", &coap.Config{Params: patient.Params, Limits: limits, ServeEcho: echo.ServerConfig{Mode: mode}})
