@@ -110,6 +110,7 @@ func New(cfg Config, now time.Time) *Engine {
 	e.rows.slots = newSlots[row](8, 1)
 	e.dedup.records.slots = newSlots[record](8, 1)
 	e.dedup.replies = newReplies()
+	e.incoming.keep = 16 // handlers run in bursts
 	return e
 }
 

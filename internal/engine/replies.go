@@ -4,7 +4,7 @@ package engine
 // state or an empty 2.04. Others keep the buffer that they were sent from.
 
 const (
-	replyStep = 16  // bytes by which the sizes of slots differ
+	replyStep = 8   // bytes by which the sizes of slots differ
 	maxShort  = 128 // bytes of the longest reply in a slot
 	// bufferCost is what a buffer takes besides its bytes.
 	bufferCost = 64

@@ -14,8 +14,10 @@ type slots[T any] struct {
 	chunks []chunk[T]
 	vacant []uint32 // numbers of chunks that were given back; checked when they are used
 	open   uint32   // the first chunk with room, by its number plus 1
-	spare  uint32   // the chunk without a used slot, by its number plus 1
 	live   int
+	empty  int    // chunks without a used slot
+	spare  uint32 // one of them by its number plus 1, or 0
+	keep   int    // how many of them are kept, lest a load that goes up and down allocates all the time
 }
 
 type chunk[T any] struct {
@@ -26,7 +28,9 @@ type chunk[T any] struct {
 }
 
 // newSlots returns slots of width values, 1<<shift of them in a chunk.
-func newSlots[T any](shift uint8, width int) slots[T] { return slots[T]{shift: shift, width: width} }
+func newSlots[T any](shift uint8, width int) slots[T] {
+	return slots[T]{shift: shift, width: width, keep: 1}
+}
 
 // at returns the value with number i, where the slots are one value wide.
 func (s *slots[T]) at(i uint32) *T {
@@ -49,7 +53,10 @@ func (s *slots[T]) get() uint32 {
 	n := s.open - 1
 	c := &s.chunks[n]
 	if c.live == 0 {
-		s.spare = 0
+		s.empty--
+		if s.spare == s.open {
+			s.spare = 0
+		}
 	}
 	w := 0
 	for c.used[w] == ^uint64(0) {
@@ -79,15 +86,16 @@ func (s *slots[T]) put(i uint32) {
 	if c.live--; c.live > 0 {
 		return
 	}
-	// One empty chunk is kept, lest a load at its edge allocates all the time.
-	if s.spare == 0 {
+	if s.empty++; s.empty <= s.keep {
 		s.spare = n + 1
 		return
 	}
-	last := max(s.spare-1, n)
-	s.spare = min(s.spare, n+1)
-	s.unlink(&s.chunks[last])
-	s.giveBack(last)
+	if s.spare > n+1 { // the list of chunks can only get shorter at its end
+		s.spare, n = n+1, s.spare-1
+	}
+	s.empty--
+	s.unlink(&s.chunks[n])
+	s.giveBack(n)
 }
 
 // grow makes a chunk with room.
@@ -105,7 +113,7 @@ func (s *slots[T]) grow() {
 		s.chunks = append(s.chunks, chunk[T]{})
 	}
 	s.chunks[n].values = make([]T, s.width<<s.shift)
-	s.spare = n + 1
+	s.empty++
 	s.link(n)
 }
 
