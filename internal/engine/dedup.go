@@ -33,6 +33,7 @@ const (
 // else is served, not answered with a stale reply.
 type dedupKey struct {
 	row  uint32 // 0: nothing is known of the peer
+	peer uint32 // the hash of the peer
 	hash uint64
 }
 
@@ -69,13 +70,6 @@ func (r *record) lifetime() int {
 	return lifetimeNon
 }
 
-func (e *Engine) lifetime(class int) int64 {
-	if class == lifetimeCon {
-		return int64(e.params.ExchangeLifetime())
-	}
-	return int64(e.params.NonLifetime())
-}
-
 // queue returns the queue that r is in.
 func (t *dedup) queue(r *record) *fifo {
 	if r.flags&flagEvictable != 0 {
@@ -91,11 +85,13 @@ func (e *Engine) dedupKey(d *transport.Datagram) dedupKey {
 		port uint16
 	}
 	w := whole{maphash.Bytes(e.hash, d.Data), d.Local.Addr().As16(), d.Local.Port()}
-	return dedupKey{row: e.findRow(keyOf(d)), hash: maphash.Comparable(e.hash, w)}
+	peer := keyOf(d)
+	hash := e.hashOf(peer)
+	return dedupKey{row: e.lookUp(peer, hash), peer: hash, hash: maphash.Comparable(e.hash, w)}
 }
 
-// bucketOf returns the hash by which the record with this key is found.
-func (e *Engine) bucketOf(key dedupKey) uint32 { return uint32(key.hash) ^ e.rows.at(key.row).hash }
+// bucket returns the hash by which the record with this key is found.
+func (k dedupKey) bucket() uint32 { return uint32(k.hash) ^ k.peer }
 
 // findRecord returns the number of the memory of an earlier copy of the message with this key,
 // 0 if there is none.
@@ -103,7 +99,7 @@ func (e *Engine) findRecord(key dedupKey) uint32 {
 	if key.row == 0 {
 		return 0
 	}
-	records, hash := &e.dedup.records, e.bucketOf(key)
+	records, hash := &e.dedup.records, key.bucket()
 	for i := records.first(hash); i != 0; {
 		r := records.at(i)
 		if r.hash == hash && r.upper == uint32(key.hash>>32) && r.row == key.row && r.expires > e.now {
@@ -144,11 +140,10 @@ func (e *Engine) duplicate(d *transport.Datagram, mid uint16, i uint32) {
 // when the peer table is full, or when the message must not be processed twice and there
 // is no memory to make sure of it.
 func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKey) (row, i uint32, why exchange.DropReason) {
-	row = e.row(keyOf(d), d.Remote)
+	row = e.refer(key.row, keyOf(d), key.peer, d.Remote)
 	if row == 0 {
 		return 0, 0, exchange.DropPeers
 	}
-	key.row = row
 	if !e.makeMemory(row, e.setAside(m.Code, d.Group.IsValid())) {
 		if !isIdempotent(m.Code) {
 			e.release(row)
@@ -159,11 +154,11 @@ func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKe
 	}
 	i = e.dedup.records.get()
 	r := e.dedup.records.at(i)
-	*r = record{link: link{hash: e.bucketOf(key)}, upper: uint32(key.hash >> 32), row: row}
+	*r = record{link: link{hash: key.bucket()}, upper: uint32(key.hash >> 32), row: row}
 	if m.Type == message.Confirmable {
 		r.flags = flagCon
 	}
-	r.expires = e.now + e.lifetime(r.lifetime())
+	r.expires = e.now + e.lifetimes[r.lifetime()]
 	e.rows.at(row).refs++
 	e.dedup.records.add(i)
 	e.dedup.pushBack(e.dedup.queue(r), i, byAge)
@@ -224,7 +219,7 @@ func (e *Engine) oldestEvictable() uint32 {
 	if con == 0 || non == 0 {
 		return con | non
 	}
-	if e.dedup.records.at(con).expires-e.lifetime(lifetimeCon) <= e.dedup.records.at(non).expires-e.lifetime(lifetimeNon) {
+	if e.dedup.records.at(con).expires-e.lifetimes[lifetimeCon] <= e.dedup.records.at(non).expires-e.lifetimes[lifetimeNon] {
 		return con
 	}
 	return non

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -399,40 +400,38 @@ func TestAllocs(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(1000, ask), "request and response")
 }
 
+// A request and its response in the steady state: as much is forgotten as is remembered.
 func BenchmarkServe(b *testing.B) {
-	now := time.Unix(0, 0)
-	e := New(Config{}, now)
-	request := []byte{0x44, 1, 0, 0, 1, 2, 3, 4, 0xb4, 't', 'e', 'm', 'p'}
-	response := message.Message{Code: message.Content, Payload: []byte("21.5 C")}
-	var out transport.Datagram
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		request[2], request[3] = byte(i>>8), byte(i)
-		now = now.Add(10 * time.Millisecond)
-		e.Receive(now, &transport.Datagram{Data: request, Remote: addresses["A"], Local: addresses["L1"]})
-		ev, _ := e.Event()
-		if err := e.Respond(now, ev.Incoming, &response); err != nil {
-			b.Fatal(err)
-		}
-		e.Transmit(&out)
-	}
-}
-
-func BenchmarkServeManyPeers(b *testing.B) {
-	now := time.Unix(0, 0)
-	e := New(Config{}, now)
-	request := []byte{0x44, 1, 0, 0, 1, 2, 3, 4, 0xb4, 't', 'e', 'm', 'p'}
-	response := message.Message{Code: message.Content, Payload: []byte("21.5 C")}
-	var out transport.Datagram
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		now = now.Add(10 * time.Millisecond)
-		e.Receive(now, &transport.Datagram{Data: request, Remote: addr(i), Local: addresses["L1"]})
-		ev, _ := e.Event()
-		if err := e.Respond(now, ev.Incoming, &response); err != nil {
-			b.Fatal(err)
-		}
-		e.Transmit(&out)
+	for _, peers := range []int{1, 1000, 100_000} {
+		b.Run(fmt.Sprintf("peers=%d", peers), func(b *testing.B) {
+			now := time.Unix(0, 0)
+			e := New(Config{}, now)
+			request := []byte{0x44, 1, 0, 0, 1, 2, 3, 4, 0xb4, 't', 'e', 'm', 'p'}
+			response := message.Message{Code: message.Content, Payload: []byte("21.5 C")}
+			out := transport.Datagram{Data: make([]byte, 0, 2048)}
+			var in transport.Datagram
+			step := 247 * time.Second / time.Duration(max(peers, 1000))
+			i := 0
+			serve := func() {
+				i++
+				request[2], request[3] = byte(i/peers>>8), byte(i/peers)
+				now = now.Add(step)
+				in = transport.Datagram{Data: request, Remote: addr(i % peers), Local: addresses["L1"]}
+				e.Receive(now, &in)
+				ev, _ := e.Event()
+				if err := e.Respond(now, ev.Incoming, &response); err != nil {
+					b.Fatal(err)
+				}
+				e.Transmit(&out)
+			}
+			for range 2 * max(peers, 1000) {
+				serve()
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				serve()
+			}
+		})
 	}
 }
 

@@ -62,15 +62,16 @@ type Engine struct {
 	epoch time.Time
 	now   int64 // nanoseconds since epoch, as of the call in progress
 
-	rows     hashed[row, *row]
-	keys     slots[peerKey] // of rows with a session or a zone
-	peers    slots[peer]
-	resting  list[peer] // those whose row nothing refers to, the longest idle first
-	tokens   table[uint64, *exchangeState]
-	mids     table[midKey, *exchangeState]
-	dedup    dedup
-	incoming slots[incoming]
-	timers   timerHeap
+	rows      hashed[row, *row]
+	keys      slots[peerKey] // of rows with a session or a zone
+	peers     slots[peer]
+	resting   list[peer] // those whose row nothing refers to, the longest idle first
+	tokens    table[uint64, *exchangeState]
+	mids      table[midKey, *exchangeState]
+	dedup     dedup
+	lifetimes [lifetimes]int64 // of what is remembered, from params
+	incoming  slots[incoming]
+	timers    timerHeap
 
 	exchangePool pool[exchangeState]
 	buffers      buffers
@@ -107,6 +108,7 @@ func New(cfg Config, now time.Time) *Engine {
 		tracing: cfg.Trace, limitUnverified: cfg.LimitUnverified,
 		keys: newSlots[peerKey](4, 1), peers: newSlots[peer](5, 1), incoming: newSlots[incoming](4, 1),
 	}
+	e.lifetimes[lifetimeCon], e.lifetimes[lifetimeNon] = int64(e.params.ExchangeLifetime()), int64(e.params.NonLifetime())
 	e.rows.slots = newSlots[row](8, 1)
 	e.dedup.records.slots = newSlots[record](8, 1)
 	e.dedup.replies = newReplies()

@@ -65,10 +65,10 @@ func (e *Engine) keyOfRow(r *row) peerKey {
 	return peerKey{addr: netip.AddrPortFrom(a, r.port)}
 }
 
+func (e *Engine) hashOf(k peerKey) uint32 { return uint32(maphash.Comparable(e.hash, k)) }
+
 // findRow returns the number of the row for k, 0 if nothing is known of that peer.
 func (e *Engine) findRow(k peerKey) uint32 { return e.lookUp(k, e.hashOf(k)) }
-
-func (e *Engine) hashOf(k peerKey) uint32 { return uint32(maphash.Comparable(e.hash, k)) }
 
 func (e *Engine) lookUp(k peerKey, hash uint32) uint32 {
 	for i := e.rows.first(hash); i != 0; {
@@ -86,7 +86,11 @@ func (e *Engine) lookUp(k peerKey, hash uint32) uint32 {
 // rows that are in use.
 func (e *Engine) row(k peerKey, addr netip.AddrPort) uint32 {
 	hash := e.hashOf(k)
-	i := e.lookUp(k, hash)
+	return e.refer(e.lookUp(k, hash), k, hash, addr)
+}
+
+// refer returns row i with one more reference. If i is 0, it makes the row for k, which has this hash.
+func (e *Engine) refer(i uint32, k peerKey, hash uint32, addr netip.AddrPort) uint32 {
 	if i == 0 {
 		if e.rows.live >= e.limits.Peers && !e.evictPeer() {
 			return 0
