@@ -11,7 +11,10 @@ type timer struct {
 type timed interface{ expired(e *Engine) }
 
 // timerHeap is a binary heap of deadlines. A deadline can be moved and removed.
-type timerHeap struct{ h []*timer }
+type timerHeap struct {
+	h     []*timer
+	steps int // exchanges of two deadlines, for tests
+}
 
 func (t *timerHeap) next() (int64, bool) {
 	if len(t.h) == 0 {
@@ -75,6 +78,7 @@ func (t *timerHeap) fix(i int) {
 }
 
 func (t *timerHeap) swap(i, j int) {
+	t.steps++
 	t.h[i], t.h[j] = t.h[j], t.h[i]
 	t.h[i].pos, t.h[j].pos = i+1, j+1
 }
