@@ -51,6 +51,9 @@ type record struct {
 	flags   recordFlags
 }
 
+func byAge(r *record) *near  { return &r.age }
+func byPeer(r *record) *near { return &r.ofPeer }
+
 type recordFlags uint8
 
 const (
@@ -161,7 +164,7 @@ func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKe
 	r.expires = e.now + e.lifetimes[r.lifetime()]
 	e.rows.at(row).refs++
 	e.dedup.records.add(i)
-	e.dedup.pushBack(e.dedup.queue(r), i, byAge)
+	push(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
 	return row, i, exchange.DropNone
 }
 
@@ -237,10 +240,10 @@ func (e *Engine) evictRecord(i uint32) bool {
 // makeEvictable allows to forget record i when memory is short.
 func (e *Engine) makeEvictable(i uint32) {
 	r := e.dedup.records.at(i)
-	e.dedup.unlink(e.dedup.queue(r), i, byAge)
+	pull(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
 	r.flags |= flagEvictable
-	e.dedup.pushBack(e.dedup.queue(r), i, byAge)
-	e.dedup.pushBack(&e.rows.at(r.row).evictable, i, byPeer)
+	push(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
+	push(&e.rows.at(r.row).evictable, &e.dedup.records.slots, i, byPeer)
 }
 
 // forgetRecord forgets that a message was received. Its request, if it is open, goes on without.
@@ -248,9 +251,9 @@ func (e *Engine) forgetRecord(i uint32) {
 	r := e.dedup.records.at(i)
 	row := r.row
 	e.charge(row, -e.charged(r))
-	e.dedup.unlink(e.dedup.queue(r), i, byAge)
+	pull(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
 	if r.flags&flagEvictable != 0 {
-		e.dedup.unlink(&e.rows.at(row).evictable, i, byPeer)
+		pull(&e.rows.at(row).evictable, &e.dedup.records.slots, i, byPeer)
 	}
 	if r.flags&flagOpen != 0 {
 		x := e.incoming.at(r.reply)

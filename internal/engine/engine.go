@@ -65,7 +65,7 @@ type Engine struct {
 	rows      hashed[row, *row]
 	keys      slots[peerKey] // of rows with a session or a zone
 	peers     slots[peer]
-	resting   list[peer] // those whose row nothing refers to, the longest idle first
+	resting   fifo // peers whose row nothing refers to, the longest idle first
 	tokens    table[uint64, *exchangeState]
 	mids      table[midKey, *exchangeState]
 	dedup     dedup
@@ -106,7 +106,7 @@ func New(cfg Config, now time.Time) *Engine {
 		hash:    maphash.MakeSeed(),
 		epoch:   now,
 		tracing: cfg.Trace, limitUnverified: cfg.LimitUnverified,
-		keys: newSlots[peerKey](4, 1), peers: newSlots[peer](5, 1), incoming: newSlots[incoming](4, 1),
+		keys: newSlots[peerKey](4, 1), peers: newSlots[peer](6, 1), incoming: newSlots[incoming](4, 1),
 	}
 	e.lifetimes[lifetimeCon], e.lifetimes[lifetimeNon] = int64(e.params.ExchangeLifetime()), int64(e.params.NonLifetime())
 	e.rows.slots = newSlots[row](8, 1)

@@ -368,7 +368,7 @@ func requireEmpty(t testing.TB, e *Engine) {
 		"peers, exchanges, queued, handling, remembered, bytes")
 	require.Zero(t, [...]int{e.tokens.len(), e.mids.len(), e.incoming.live, e.peers.live, e.keys.live, len(e.timers.h), e.out.len(), e.events.len()},
 		"tokens, mids, requests, peers, keys, timers, outgoing, events")
-	require.Nil(t, e.resting.head, "resting peers")
+	require.Zero(t, e.resting, "resting peers")
 	require.Zero(t, e.dedup.queues, "remembered messages")
 	for i := range e.dedup.replies.short {
 		require.Zero(t, e.dedup.replies.short[i].live, "short replies")
@@ -396,12 +396,12 @@ func checkList[T any](t testing.TB, what string, l *list[T], of func(*T) *links[
 }
 
 // checkFifo walks a queue in both directions and returns the numbers of its records.
-func checkFifo(t testing.TB, what string, e *Engine, q fifo, of func(*record) *near) []uint32 {
+func checkFifo[T any](t testing.TB, what string, s *slots[T], q fifo, of func(*T) *near) []uint32 {
 	t.Helper()
 	var all []uint32
 	prev := uint32(0)
-	for i := q.head; i != 0; prev, i = i, of(e.dedup.records.at(i)).next {
-		require.Equal(t, prev, of(e.dedup.records.at(i)).prev, "%s: links back", what)
+	for i := q.head; i != 0; prev, i = i, of(s.at(i)).next {
+		require.Equal(t, prev, of(s.at(i)).prev, "%s: links back", what)
 		all = append(all, i)
 	}
 	require.Equal(t, prev, q.tail, "%s: tail", what)
@@ -458,7 +458,7 @@ func checkRecords(t testing.TB, e *Engine, rows map[uint32]*tally, bufs map[*buf
 	var evictable []uint32
 	for class := range e.dedup.queues {
 		for k, q := range e.dedup.queues[class] {
-			for _, i := range checkFifo(t, "records by age", e, q, byAge) {
+			for _, i := range checkFifo(t, "records by age", &e.dedup.records.slots, q, byAge) {
 				r := e.dedup.records.at(i)
 				queued++
 				require.Equal(t, class, r.lifetime(), "queue of a record")
@@ -490,7 +490,7 @@ func checkRecords(t testing.TB, e *Engine, rows map[uint32]*tally, bufs map[*buf
 	require.Zero(t, short, "short replies")
 	var byRow []uint32
 	for i := range rows {
-		for _, n := range checkFifo(t, "evictable records of a peer", e, e.rows.at(i).evictable, byPeer) {
+		for _, n := range checkFifo(t, "evictable records of a peer", &e.dedup.records.slots, e.rows.at(i).evictable, byPeer) {
 			require.Equal(t, i, e.dedup.records.at(n).row, "peer of a record")
 			byRow = append(byRow, n)
 		}
@@ -522,7 +522,7 @@ func checkRecords(t testing.TB, e *Engine, rows map[uint32]*tally, bufs map[*buf
 
 func checkPeers(t testing.TB, e *Engine, rows map[uint32]*tally, bufs map[*buffer]int) {
 	t.Helper()
-	queued, exchanges, resting := 0, 0, 0
+	queued, exchanges := 0, 0
 	e.peers.each(func(i uint32) {
 		p := e.peers.at(i)
 		require.Equal(t, i, e.rows.at(p.row).peer, "peer of a row")
@@ -539,22 +539,19 @@ func checkPeers(t testing.TB, e *Engine, rows map[uint32]*tally, bufs map[*buffe
 				require.NotZero(t, x.timer.pos, "an exchange that was sent has a deadline")
 			}
 		}
-		require.Equal(t, outstanding, p.outstanding, "outstanding interactions of a peer")
-		for _, x := range p.waiting {
+		require.EqualValues(t, outstanding, p.outstanding, "outstanding interactions of a peer")
+		for _, x := range p.waiting() {
 			require.Equal(t, stateQueued, x.state, "state of a waiting exchange")
 		}
-		queued += len(p.waiting)
-		if p.rest.in {
-			resting++
-		}
+		queued += len(p.waiting())
 		if p.exchanges.head == nil {
 			require.NotZero(t, p.timer.pos, "a peer without exchanges is forgotten some time")
 		}
 		live := 0
-		for _, b := range p.mids.buckets {
+		for _, b := range p.mids.parts() {
 			live += b.n
 		}
-		require.Equal(t, live, p.mids.live, "message IDs in use")
+		require.EqualValues(t, live, p.mids.live, "message IDs in use")
 	})
 	unused := 0
 	for i, want := range rows {
@@ -563,12 +560,20 @@ func checkPeers(t testing.TB, e *Engine, rows map[uint32]*tally, bufs map[*buffe
 		}
 		unused++
 		require.NotZero(t, e.rows.at(i).peer, "a row that nothing needs")
-		require.True(t, e.peers.at(e.rows.at(i).peer).rest.in, "a peer that nothing refers to rests")
 	}
-	require.Equal(t, unused, resting, "resting peers")
 	require.Equal(t, queued, e.queued, "queued exchanges")
 	require.Equal(t, exchanges, e.exchangePool.live, "exchanges")
-	require.Len(t, checkList(t, "resting peers", &e.resting, restLinks), resting)
+	require.Len(t, checkFifo(t, "resting peers", &e.peers, e.resting, byRest), unused)
+}
+
+// parts returns the buckets of a, also if there is just one.
+func (a *midAllocator) parts() []midBucket {
+	if a.buckets == nil && a.live > 0 {
+		return []midBucket{{first: a.first, free: a.last, n: int(a.live)}}
+	} else if a.buckets == nil {
+		return nil
+	}
+	return *a.buckets
 }
 
 // peerNamed returns what is kept about the peer with this name to send it something.

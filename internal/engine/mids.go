@@ -22,18 +22,19 @@ type midBucket struct {
 
 // midAllocator gives out IDs base to base+size-1 in a circle.
 type midAllocator struct {
+	buckets *[]midBucket // oldest first, if there are several; they add up to live
+	first   int64        // of the only bucket, if there is one
+	last    int64        // when all are free
+	live    int32        // IDs within their lifetime; they are the last ones before next
 	next    uint16
 	started bool
-	live    int         // IDs within their lifetime; they are the last ones before next
-	last    int64       // when all are free
-	buckets []midBucket // oldest first; they add up to live
 }
 
 // take returns an ID whose lifetime starts now, unless all are in use. random
 // chooses the first.
 func (a *midAllocator) take(now, lifetime int64, base, size int, random func() uint32) (mid uint16, ok bool) {
 	a.expire(now)
-	if a.live >= size {
+	if int(a.live) >= size {
 		return 0, false
 	}
 	if !a.started {
@@ -42,32 +43,62 @@ func (a *midAllocator) take(now, lifetime int64, base, size int, random func() u
 	}
 	mid = uint16(base + int(a.next))
 	a.next = uint16((int(a.next) + 1) % size)
-	a.live++
-	free := now + lifetime
-	a.last = max(a.last, free)
-	// The bucket lasts as long as its last ID. IDs are given out in a circle, so that a
-	// short lifetime behind a long one has to wait for it.
-	if n := len(a.buckets); n > 0 && free < a.buckets[n-1].first+lifetime/midBuckets {
-		a.buckets[n-1].n++
-		a.buckets[n-1].free = max(a.buckets[n-1].free, free)
-	} else {
-		a.buckets = append(a.buckets, midBucket{first: free, free: free, n: 1})
-	}
+	a.count(now+lifetime, lifetime/midBuckets)
 	return mid, true
+}
+
+// count adds an ID to the newest bucket, or to a new one if that is full by its width.
+// The bucket lasts as long as its last ID. IDs are given out in a circle, so that a
+// short lifetime behind a long one has to wait for it.
+func (a *midAllocator) count(free, width int64) {
+	switch {
+	case a.live == 0:
+		a.first = free
+	case a.buckets == nil && free >= a.first+width:
+		a.buckets = &[]midBucket{{first: a.first, free: a.last, n: int(a.live)}, {first: free}}
+	case a.buckets != nil && free >= (*a.buckets)[len(*a.buckets)-1].first+width:
+		*a.buckets = append(*a.buckets, midBucket{first: free})
+	}
+	if a.buckets != nil {
+		b := &(*a.buckets)[len(*a.buckets)-1]
+		b.n++
+		b.free = max(b.free, free)
+	}
+	a.live++
+	a.last = max(a.last, free)
 }
 
 // expire frees the IDs whose lifetime has passed.
 func (a *midAllocator) expire(now int64) {
-	n := 0
-	for n < len(a.buckets) && a.buckets[n].free <= now {
-		a.live -= a.buckets[n].n
+	if a.buckets == nil {
+		if a.last <= now {
+			a.live = 0
+		}
+		return
+	}
+	n, b := 0, *a.buckets
+	for n < len(b) && b[n].free <= now {
+		a.live -= int32(b[n].n)
 		n++
 	}
-	if n > 0 {
-		a.buckets = append(a.buckets[:0], a.buckets[n:]...)
+	switch len(b) - n {
+	case 0:
+		a.buckets = nil
+	case 1: // what ends last is in it
+		a.buckets, a.first = nil, b[n].first
+	default:
+		if n > 0 {
+			*a.buckets = append(b[:0], b[n:]...)
+		}
 	}
 }
 
 // nextFree is when the oldest IDs become free; lastFree when all are.
-func (a *midAllocator) nextFree() int64 { return a.buckets[0].free }
+func (a *midAllocator) nextFree() int64 {
+	if a.buckets == nil {
+		return a.last
+	}
+	return (*a.buckets)[0].free
+}
+
 func (a *midAllocator) lastFree() int64 { return a.last }

@@ -92,8 +92,8 @@ func TestMIDsNeverReused(t *testing.T) {
 				t.Fatalf("message ID %d is out of range", mid)
 			case freeAt[mid] > now:
 				t.Fatalf("message ID %d is within its lifetime", mid)
-			case len(a.buckets) > 2*midBuckets+3:
-				t.Fatalf("%d buckets", len(a.buckets))
+			case len(a.parts()) > 2*midBuckets+3:
+				t.Fatalf("%d buckets", len(a.parts()))
 			case a.lastFree() > now+247e9*(midBuckets+1)/midBuckets:
 				t.Fatalf("the last ID is free at %d, it is %d now", a.lastFree(), now)
 			}
@@ -102,7 +102,7 @@ func TestMIDsNeverReused(t *testing.T) {
 		require.NotZero(t, refused, "the test reaches the limit")
 		a.expire(now + 300e9)
 		require.Zero(t, a.live)
-		require.Empty(t, a.buckets)
+		require.Nil(t, a.buckets)
 	}
 }
 

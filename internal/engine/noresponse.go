@@ -71,7 +71,7 @@ func (e *Engine) cease(x *exchangeState) {
 		}
 	}
 	if !x.con && x.counted {
-		p.probeFree = max(p.probeFree, x.probe) // the peer has not answered
+		p.hold().probeFree = max(p.probeFree(), x.probe) // the peer has not answered
 	}
 	serverDelay := 2 * x.params.DefaultLeisure // MAX_SERVER_RESPONSE_DELAY has to be longer than a leisure
 	x.state, x.user = stateLinger, nil

@@ -51,7 +51,7 @@ func (e *Engine) Renew(now time.Time, id Exchange, m *message.Message) error {
 	if x == nil || x.gen != id.gen {
 		return exchange.ErrClosed
 	}
-	if x.group && (x.state != stateSent || x.end != 0) || !x.group && (x.state != stateOpen || len(x.peer.waiting) >= e.limits.QueuePerPeer) {
+	if x.group && (x.state != stateSent || x.end != 0) || !x.group && (x.state != stateOpen || len(x.peer.waiting()) >= e.limits.QueuePerPeer) {
 		return exchange.ErrBusy
 	}
 	binary.BigEndian.PutUint64(e.token[:], x.token)

@@ -106,7 +106,7 @@ func (e *Engine) refer(i uint32, k peerKey, hash uint32, addr netip.AddrPort) ui
 	}
 	r := e.rows.at(i)
 	if r.refs == 0 && r.peer != 0 {
-		e.resting.remove(e.peers.at(r.peer), restLinks)
+		pull(&e.resting, &e.peers, r.peer, byRest)
 	}
 	r.refs++
 	return i
@@ -117,8 +117,8 @@ func (e *Engine) refer(i uint32, k peerKey, hash uint32, addr netip.AddrPort) ui
 func (e *Engine) evictPeer() bool {
 	before := e.rows.live
 	for range 16 { // one peer may have many records: do not stay here for long
-		if p := e.resting.head; p != nil {
-			e.forget(p.row)
+		if p := e.resting.head; p != 0 {
+			e.forget(e.peers.at(p).row)
 		} else if !e.evictRecord(e.oldestEvictable()) {
 			return false
 		}
@@ -140,7 +140,7 @@ func (e *Engine) release(i uint32) {
 		e.forget(i)
 		return
 	}
-	e.resting.pushBack(e.peers.at(r.peer), restLinks)
+	push(&e.resting, &e.peers, r.peer, byRest)
 }
 
 // forget removes row i, which nothing refers to.
@@ -159,22 +159,49 @@ func (e *Engine) forget(i uint32) {
 // exchange or a message ID within its lifetime needs it, or the memory of its silence.
 type peer struct {
 	row uint32
-
-	mids      midAllocator
-	exchanges list[exchangeState] // all of ours with this peer
-	waiting   []*exchangeState    // those that may not start yet, in order
 	// outstanding counts the interactions that NSTART limits (section 4.7).
-	outstanding int
+	outstanding int32
+	mids        midAllocator
+	exchanges   list[exchangeState] // all of ours with this peer
+	held        *held               // nil if nothing ever had to wait
+	timer       timer               // wakes the queue, or forgets
+	rest        near                // in Engine.resting, if nothing refers to the row
+}
+
+// held is what NSTART and PROBING_RATE hold back.
+type held struct {
+	waiting []*exchangeState // those that may not start yet, in order
 	// probeFree is when the next Non-confirmable request may go to a peer that did not
 	// answer the last ones, given PROBING_RATE (section 4.7). probeEnd is when all that
 	// have gone since its last answer are paid for.
 	probeFree, probeEnd int64
-
-	timer timer // wakes the queue, or forgets
-	rest  links[peer]
 }
 
-func restLinks(p *peer) *links[peer] { return &p.rest }
+func byRest(p *peer) *near { return &p.rest }
+
+// waiting returns the exchanges that may not start yet.
+func (p *peer) waiting() []*exchangeState {
+	if p.held == nil {
+		return nil
+	}
+	return p.held.waiting
+}
+
+// probeFree returns when PROBING_RATE allows the next Non-confirmable request.
+func (p *peer) probeFree() int64 {
+	if p.held == nil {
+		return 0
+	}
+	return p.held.probeFree
+}
+
+// hold returns what is held back, to be changed.
+func (p *peer) hold() *held {
+	if p.held == nil {
+		p.held = new(held)
+	}
+	return p.held
+}
 
 // peer returns the peer of row i, which it makes if there was none. Whoever takes a message ID and starts
 // no exchange calls rest.
@@ -207,7 +234,7 @@ func (e *Engine) isVerified(d *transport.Datagram) bool {
 // within its lifetime, and PROBING_RATE remembers that it is silent.
 func (e *Engine) rest(p *peer) {
 	p.mids.expire(e.now)
-	until := p.probeFree
+	until := p.probeFree()
 	if p.mids.live > 0 {
 		until = max(until, p.mids.lastFree())
 	}
@@ -228,7 +255,9 @@ func (e *Engine) rest(p *peer) {
 func (e *Engine) forgetPeer(r *row) {
 	p := e.peers.at(r.peer)
 	e.timers.stop(&p.timer)
-	e.resting.remove(p, restLinks)
+	if r.refs == 0 {
+		pull(&e.resting, &e.peers, r.peer, byRest)
+	}
 	e.peers.put(r.peer)
 	r.peer = 0
 }

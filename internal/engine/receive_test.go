@@ -364,7 +364,7 @@ func TestUndeliveredQuotesNothing(t *testing.T) {
 		r.receive("request", "NON GET mid=%d", i)
 		r.respond(r.handle("request", "GET"), "2.05")
 	}
-	p.mids.buckets[0].free = 0
+	p.mids.last = 0
 	r.out = nil
 	r.datagram(transport.Datagram{Remote: addresses["A"], Err: errors.New("connection refused")})
 	r.end("on its way", 1, exchange.ErrUnreachable)

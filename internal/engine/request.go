@@ -212,7 +212,7 @@ func (e *Engine) launch(x *exchangeState, noWait bool) (Exchange, error) {
 	p := x.peer
 	id := Exchange{x, x.gen}
 	// Responses overtake requests, which wait for more.
-	place := len(p.waiting)
+	place := len(p.waiting())
 	if x.kind.isResponse() {
 		place = p.waitingResponses()
 	}
@@ -220,12 +220,13 @@ func (e *Engine) launch(x *exchangeState, noWait bool) (Exchange, error) {
 		e.start(x)
 		return id, nil
 	}
-	if noWait || len(p.waiting) >= e.limits.QueuePerPeer {
+	if noWait || len(p.waiting()) >= e.limits.QueuePerPeer {
 		e.discard(x)
 		return Exchange{}, exchange.ErrBusy
 	}
 	x.state = stateQueued
-	p.waiting = slices.Insert(p.waiting, place, x)
+	h := p.hold()
+	h.waiting = slices.Insert(h.waiting, place, x)
 	e.queued++
 	if e.tracing {
 		e.record(exchange.TraceEvent{Kind: exchange.TraceQueued, Peer: e.info(x), Datagram: clone(x.buf.b)})
@@ -236,8 +237,8 @@ func (e *Engine) launch(x *exchangeState, noWait bool) (Exchange, error) {
 
 // waitingResponses counts the responses in the queue, which are in front of the requests.
 func (p *peer) waitingResponses() int {
-	n := 0
-	for n < len(p.waiting) && p.waiting[n].kind.isResponse() {
+	n, waiting := 0, p.waiting()
+	for n < len(waiting) && waiting[n].kind.isResponse() {
 		n++
 	}
 	return n
@@ -252,7 +253,7 @@ func (e *Engine) mayStart(x *exchangeState) bool {
 	if p.mids.live >= midsForPeers {
 		return false
 	}
-	return x.kind.isResponse() || x.oneWay() || p.outstanding < x.params.NStart && (x.con || p.probeFree <= e.now)
+	return x.kind.isResponse() || x.oneWay() || int(p.outstanding) < x.params.NStart && (x.con || p.probeFree() <= e.now)
 }
 
 // start sends x for the first time; mayStart has allowed it.
@@ -300,27 +301,32 @@ func (e *Engine) start(x *exchangeState) {
 func (e *Engine) probed(x *exchangeState) int64 {
 	const never = float64(1e18) // ns: some 30 years
 	cost := int64(min(float64(len(x.buf.b))/x.params.ProbingRate*float64(time.Second), never))
-	x.peer.probeEnd = min(max(x.peer.probeEnd, e.now)+cost, e.now+int64(never))
-	return x.peer.probeEnd
+	h := x.peer.hold()
+	h.probeEnd = min(max(h.probeEnd, e.now)+cost, e.now+int64(never))
+	return h.probeEnd
 }
 
 // answers notes that p answers: PROBING_RATE is for peers that do not.
-func (p *peer) answers() { p.probeFree, p.probeEnd = 0, 0 }
+func (p *peer) answers() {
+	if p.held != nil {
+		p.held.probeFree, p.held.probeEnd = 0, 0
+	}
+}
 
 // pump starts what waits for p, in order, as far as it may.
 func (e *Engine) pump(p *peer) {
-	for len(p.waiting) > 0 && !e.closed && e.mayStart(p.waiting[0]) {
-		x := p.waiting[0]
+	for len(p.waiting()) > 0 && !e.closed && e.mayStart(p.waiting()[0]) {
+		x := p.waiting()[0]
 		e.unqueue(x)
 		e.start(x)
 	}
-	if len(p.waiting) == 0 {
+	if len(p.waiting()) == 0 {
 		return
 	}
 	// Something waits. If it is not for another exchange to end, then for time to pass.
 	wake := int64(0)
-	if x := p.waiting[0]; !x.kind.isResponse() && !x.con {
-		wake = p.probeFree
+	if x := p.waiting()[0]; !x.kind.isResponse() && !x.con {
+		wake = p.probeFree()
 	}
 	if p.mids.live >= midsForPeers {
 		wake = max(wake, p.mids.nextFree())
@@ -389,7 +395,7 @@ func (e *Engine) finish(x *exchangeState) {
 	}
 	if !x.con && x.kind == kindRequest && x.state == stateSent && x.counted {
 		// The peer has not answered: what was sent counts on.
-		p.probeFree = max(p.probeFree, x.probe)
+		p.hold().probeFree = max(p.probeFree(), x.probe)
 	}
 	e.uncount(x)
 	e.discard(x)
@@ -400,9 +406,9 @@ func (e *Engine) finish(x *exchangeState) {
 }
 
 func (e *Engine) unqueue(x *exchangeState) {
-	p := x.peer
-	if i := slices.Index(p.waiting, x); i >= 0 {
-		p.waiting = slices.Delete(p.waiting, i, i+1)
+	h := x.peer.hold()
+	if i := slices.Index(h.waiting, x); i >= 0 {
+		h.waiting = slices.Delete(h.waiting, i, i+1)
 		e.queued--
 	}
 }
