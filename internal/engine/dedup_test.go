@@ -247,6 +247,27 @@ func TestEvictedReplies(t *testing.T) {
 	r.quiet()
 }
 
+// When memory is short, what has arrived first is forgotten first, Confirmable or not.
+func TestOldestOfBothKinds(t *testing.T) {
+	r := newRig(t, Config{})
+	for i := range 12 {
+		r.receive("request", "%s GET mid=%d", []string{"CON", "NON", "NON"}[i%3], i)
+		r.respond(r.handle("request", "GET"), "2.05")
+		r.advance(time.Second)
+	}
+	for i := range 12 {
+		n := r.e.oldestEvictable()
+		require.NotZero(t, n)
+		lifetime := []time.Duration{247 * time.Second, 145 * time.Second, 145 * time.Second}[i%3]
+		require.Equal(t, time.Duration(i)*time.Second+lifetime, time.Duration(r.e.dedup.records.at(n).expires))
+		require.True(t, r.e.evictRecord(n))
+		checkEngine(t, r.e)
+	}
+	require.False(t, r.e.evictRecord(r.e.oldestEvictable()), "nothing is left")
+	r.out = nil
+	r.quiet()
+}
+
 // A request under way is not forgotten, and what is in a handler is answered whether it was
 // remembered or not.
 func TestEvictionWhileHandling(t *testing.T) {

@@ -108,7 +108,8 @@ func New(cfg Config, now time.Time) *Engine {
 		tracing: cfg.Trace, limitUnverified: cfg.LimitUnverified,
 		keys: newSlots[peerKey](4, 1), peers: newSlots[peer](6, 1), incoming: newSlots[incoming](4, 1),
 	}
-	e.lifetimes[lifetimeCon], e.lifetimes[lifetimeNon] = int64(e.params.ExchangeLifetime()), int64(e.params.NonLifetime())
+	e.lifetimes[lifetimeCon] = int64(e.params.ExchangeLifetime())
+	e.lifetimes[lifetimeNon] = int64(e.params.NonLifetime())
 	e.rows.slots = newSlots[row](8, 1)
 	e.dedup.records.slots = newSlots[record](8, 1)
 	e.dedup.replies = newReplies()

@@ -135,7 +135,6 @@ func (e *Engine) Respond(now time.Time, id Incoming, m *message.Message) error {
 		if err != nil {
 			return err
 		}
-		e.timers.stop(&x.timer)
 		e.send(buf, x.route)
 		e.keepReply(x, buf)
 	default:
@@ -191,7 +190,6 @@ func (e *Engine) suppress(x *incoming, why exchange.DropReason) {
 	if e.tracing {
 		e.record(exchange.TraceEvent{Kind: exchange.TraceDropped, Peer: e.peerAt(x.row, &x.route), Reason: why})
 	}
-	e.timers.stop(&x.timer)
 	if x.con && !x.acked {
 		e.ackEmpty(x)
 	}
