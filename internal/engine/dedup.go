@@ -60,6 +60,7 @@ const (
 	flagCon       recordFlags = 1 << iota
 	flagOpen                  // its request is not answered yet: see incoming
 	flagEvictable             // may be forgotten early
+	flagPinned                // answers a request that is not idempotent: must not be forgotten early
 )
 
 // recordCost is what a record is charged for besides its reply: itself and the row of its
@@ -143,12 +144,15 @@ func (e *Engine) duplicate(d *transport.Datagram, mid uint16, i uint32) {
 // when the peer table is full, or when the message must not be processed twice and there
 // is no memory to make sure of it.
 func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKey) (row, i uint32, why exchange.DropReason) {
-	row = e.refer(key.row, keyOf(d), key.peer, d.Remote)
+	idempotent := isIdempotent(m.Code)
+	if idempotent || e.mayPin(key.row) {
+		row = e.refer(key.row, keyOf(d), key.peer, d.Remote)
+	}
 	if row == 0 {
 		return 0, 0, exchange.DropPeers
 	}
 	if !e.makeMemory(row, e.setAside(m.Code, d.Group.IsValid())) {
-		if !isIdempotent(m.Code) {
+		if !idempotent {
 			e.release(row)
 			return 0, 0, exchange.DropMemory
 		}
@@ -163,9 +167,31 @@ func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKe
 	}
 	r.expires = e.now + e.lifetimes[r.lifetime()]
 	e.rows.at(row).refs++
+	if !idempotent {
+		e.pin(r, 1)
+	}
 	e.dedup.records.add(i)
 	push(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
 	return row, i, exchange.DropNone
+}
+
+// mayPin reports whether a message of the peer of this row, 0 for a new one, may be remembered that may not be
+// forgotten early. Some of the table is for peers without such, which can make room for each other: else who
+// forges the addresses of requests that are not idempotent would shut out everybody.
+func (e *Engine) mayPin(row uint32) bool {
+	return e.pinned < e.limits.Peers-e.limits.Peers/8 || row != 0 && e.rows.at(row).pinned > 0
+}
+
+// pin notes that there is one more or less record of a peer that may not be forgotten.
+func (e *Engine) pin(r *record, more int32) {
+	p := e.rows.at(r.row)
+	if p.pinned == 0 {
+		e.pinned++
+	}
+	r.flags ^= flagPinned
+	if p.pinned += more; p.pinned == 0 {
+		e.pinned--
+	}
 }
 
 // setAside returns the memory that a message with this code is charged for at first. The reply to a
@@ -240,6 +266,9 @@ func (e *Engine) evictRecord(i uint32) bool {
 // makeEvictable allows to forget record i when memory is short.
 func (e *Engine) makeEvictable(i uint32) {
 	r := e.dedup.records.at(i)
+	if r.flags&flagPinned != 0 {
+		e.pin(r, -1)
+	}
 	pull(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
 	r.flags |= flagEvictable
 	push(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
@@ -251,6 +280,9 @@ func (e *Engine) forgetRecord(i uint32) {
 	r := e.dedup.records.at(i)
 	row := r.row
 	e.charge(row, -e.charged(r))
+	if r.flags&flagPinned != 0 {
+		e.pin(r, -1)
+	}
 	pull(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
 	if r.flags&flagEvictable != 0 {
 		pull(&e.rows.at(row).evictable, &e.dedup.records.slots, i, byPeer)

@@ -85,6 +85,7 @@ type Engine struct {
 
 	groupMIDs midAllocator
 	gen       uint32 // of the next incoming
+	pinned    int    // peers with a message that may not be forgotten early
 	handling  int
 	responses int // separate responses under way
 	delayed   int // responses to groups that wait for their leisure

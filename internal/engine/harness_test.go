@@ -409,7 +409,7 @@ func checkFifo[T any](t testing.TB, what string, s *slots[T], q fifo, of func(*T
 }
 
 // tally is what a row should say about its peer.
-type tally struct{ refs, handling, bytes int }
+type tally struct{ refs, handling, pinned, bytes int }
 
 // checkEngine expects that everything in e that says the same thing twice says the same.
 func checkEngine(t testing.TB, e *Engine) {
@@ -424,16 +424,20 @@ func checkEngine(t testing.TB, e *Engine) {
 	checkHashed(t, &e.dedup.records)
 	checkRecords(t, e, rows, bufs)
 	checkPeers(t, e, rows, bufs)
-	keys := 0
+	keys, pinned := 0, 0
 	for i, want := range rows {
 		r := e.rows.at(i)
-		require.Equal(t, *want, tally{int(r.refs), int(r.handling), int(r.bytes)}, "references, requests in handlers and memory of a peer")
+		require.Equal(t, *want, tally{int(r.refs), int(r.handling), int(r.pinned), int(r.bytes)}, "references, requests in handlers, pinned messages and memory of a peer")
 		require.Equal(t, i, e.findRow(e.keyOfRow(r)), "a row is found")
-		if r.key != 0 {
+		if r.bits == keyed {
 			keys++
+		}
+		if r.pinned > 0 {
+			pinned++
 		}
 	}
 	require.Equal(t, keys, e.keys.live, "keys")
+	require.Equal(t, pinned, e.pinned, "peers that may not be forgotten")
 	for _, o := range e.out.q[e.out.head:] {
 		bufs[o.buf]++
 	}
@@ -466,6 +470,10 @@ func checkRecords(t testing.TB, e *Engine, rows map[uint32]*tally, bufs map[*buf
 				rows[r.row].refs++
 				rows[r.row].bytes += e.charged(r)
 				total += e.charged(r)
+				if r.flags&flagPinned != 0 {
+					rows[r.row].pinned++
+					require.Zero(t, k, "what may not be forgotten is not evictable")
+				}
 				switch {
 				case r.flags&flagOpen != 0:
 					require.Equal(t, i, e.incoming.at(r.reply).record, "record of a request")

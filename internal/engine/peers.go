@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"net/netip"
 
@@ -28,22 +29,32 @@ func keyOf(d *transport.Datagram) peerKey {
 // and what only peers need that we send something to by ourselves is in peer.
 type row struct {
 	link
-	addr      [16]byte
-	key       uint32 // of the whole peerKey in Engine.keys, if it is not just an address and a port
-	peer      uint32 // in Engine.peers
-	refs      int32  // exchanges, records and requests in handlers
-	handling  int32  // its requests in handlers
-	bytes     int32  // memory of all its remembered messages
-	evictable fifo   // its remembered messages that may be forgotten, oldest first
+	addr      [16]byte // or the number of the whole peerKey in Engine.keys, see bits
+	peer      uint32   // in Engine.peers
+	refs      int32    // exchanges, records and requests in handlers
+	handling  int32    // its requests in handlers
+	pinned    int32    // its remembered messages that may not be forgotten
+	bytes     int32    // memory of all its remembered messages
+	evictable fifo     // its remembered messages that may be forgotten, oldest first
 	port      uint16
-	bits      uint8 // of the address: 0, 32 or 128
+	bits      uint8 // of the address: 0, 32 or 128; keyed if the key is more than address and port
 	verified  bool  // has returned a token of ours
+}
+
+const keyed = 255
+
+// key returns the number of the key of r in Engine.keys, 0 if it has none there.
+func (r *row) key() uint32 {
+	if r.bits != keyed {
+		return 0
+	}
+	return binary.BigEndian.Uint32(r.addr[:])
 }
 
 // is reports whether k is the key of r.
 func (e *Engine) is(r *row, k peerKey) bool {
-	if r.key != 0 {
-		own := e.keys.at(r.key)
+	if r.bits == keyed {
+		own := e.keys.at(r.key())
 		return own.session == k.session && (k.session != nil || own.addr == k.addr)
 	}
 	a := k.addr.Addr()
@@ -52,8 +63,8 @@ func (e *Engine) is(r *row, k peerKey) bool {
 
 // keyOfRow returns the key of r, and the address also where there is a session.
 func (e *Engine) keyOfRow(r *row) peerKey {
-	if r.key != 0 {
-		return *e.keys.at(r.key)
+	if r.bits == keyed {
+		return *e.keys.at(r.key())
 	}
 	a := netip.AddrFrom16(r.addr)
 	switch r.bits {
@@ -99,8 +110,10 @@ func (e *Engine) refer(i uint32, k peerKey, hash uint32, addr netip.AddrPort) ui
 		r := e.rows.at(i)
 		*r = row{link: link{hash: hash}, addr: addr.Addr().As16(), port: addr.Port(), bits: uint8(addr.Addr().BitLen())}
 		if k.session != nil || addr.Addr().Zone() != "" {
-			r.key = e.keys.get()
-			*e.keys.at(r.key) = peerKey{addr: addr, session: k.session}
+			i := e.keys.get()
+			*e.keys.at(i) = peerKey{addr: addr, session: k.session}
+			binary.BigEndian.PutUint32(r.addr[:], i)
+			r.bits = keyed
 		}
 		e.rows.add(i)
 	}
@@ -149,8 +162,8 @@ func (e *Engine) forget(i uint32) {
 	if r.peer != 0 {
 		e.forgetPeer(r)
 	}
-	if r.key != 0 {
-		e.keys.put(r.key)
+	if r.bits == keyed {
+		e.keys.put(r.key())
 	}
 	e.rows.remove(i)
 }

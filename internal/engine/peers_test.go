@@ -106,6 +106,36 @@ func TestPeerWithManyRepliesIsHardToEvict(t *testing.T) {
 	require.Equal(t, uint64(1), r.e.Stats().EvictedPeers)
 }
 
+// Requests that are not idempotent take at most seven eighths of the table, so that others can always
+// make room for each other.
+func TestPinnedPeers(t *testing.T) {
+	r := newRig(t, Config{Limits: exchange.Limits{Peers: 80}})
+	post := func(i, mid int) bool {
+		r.datagram(transport.Datagram{Data: []byte{0x40, 2, byte(mid >> 8), byte(mid)}, Remote: addr(i), Local: addresses["L1"]})
+		served := len(r.events) > 0
+		if served {
+			r.respond(r.handle("request", "POST"), "2.04")
+		}
+		checkEngine(t, r.e)
+		return served
+	}
+	for i := range 100 {
+		require.Equal(t, i < 70, post(i, 1), "peer %d", i)
+	}
+	r.dropped("all places for such peers are taken", exchange.DropPeers, 30)
+	require.Equal(t, message.ServiceUnavailable, r.out[len(r.out)-1].Code)
+	require.True(t, post(0, 2), "one that has a place")
+	for i := range 50 {
+		r.datagram(transport.Datagram{Data: []byte{0x40, 1, 0, 3}, Remote: addr(1000 + i), Local: addresses["L1"]})
+		r.respond(r.handle("idempotent", "GET"), "2.05")
+	}
+	require.Equal(t, 80, r.e.Stats().Peers)
+	require.False(t, post(1049, 4), "one that has no such place")
+	r.advance(250 * time.Second)
+	require.True(t, post(100, 1))
+	r.quiet()
+}
+
 // memoryInUse returns the bytes of live objects, and of the pages that hold them.
 func memoryInUse() (live, inuse uint64) {
 	runtime.GC()
