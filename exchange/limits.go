@@ -19,7 +19,8 @@ type Limits struct {
 	// most 65804 (RFC 8974). 0 means 64.
 	TokenLength int
 
-	// Peers is the number of peers with any state. 0 means 1,000,000.
+	// Peers is the number of peers with any state. 0 means 1,000,000. Those with a remembered request that is
+	// not idempotent take at most seven eighths of it, since they make no room for others.
 	Peers int
 	// Exchanges is the number of requests of our own that are not settled. 0
 	// means 131072.
@@ -32,11 +33,11 @@ type Limits struct {
 	// HandlersPerPeer is the share of one peer in Handlers. 0 means a quarter.
 	HandlersPerPeer int
 	// RememberedBytes is the memory for the message IDs of received messages and for the
-	// replies to them, which find and answer duplicates. 0 means 256 MiB.
+	// replies to them, which find and answer duplicates: 128 bytes for each, with its share in the table of
+	// peers, and its reply. 0 means 256 MiB.
 	RememberedBytes int
 	// RememberedBytesPerPeer is the share of one peer in RememberedBytes. 0
-	// means an eighth: by default some 230 requests per second that are not idempotent,
-	// which is near to what message IDs allow.
+	// means an eighth: by default enough for all message IDs of a peer with replies of 256 bytes.
 	RememberedBytesPerPeer int
 	// SendQueue is the number of datagrams that may wait for the transport. 0 means 8192.
 	SendQueue int

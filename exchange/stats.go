@@ -30,7 +30,7 @@ const (
 	DropBusy                        // too many requests in handlers, answered with 5.03 if Confirmable
 	DropPeerBusy                    // the same for one peer's share
 	DropMemory                      // memory for message IDs and replies used up, answered with 5.03 if Confirmable
-	DropPeers                       // peer table full, answered with 5.03 if Confirmable
+	DropPeers                       // peer table full, or full of peers that must not be forgotten; answered with 5.03 if Confirmable
 	DropClosing                     // endpoint is shutting down, answered with 5.03 if Confirmable
 	DropUndelivered                 // report of an undelivered datagram that matches nothing, or says nothing final
 	DropQueueFull                   // send queue of the endpoint is full
