@@ -114,6 +114,9 @@ func TestManyPeers(t *testing.T) {
 		full := heap()
 		t.Logf("a remembered peer with one reply costs %.0f bytes of heap, %d in Stats.RememberedBytes",
 			(full-before)/float64(peers), stats.RememberedBytes/peers)
+		if !raceEnabled {
+			require.Less(t, (full-before)/float64(peers), 200.0)
+		}
 
 		pass(20 * time.Minute)
 		require.Zero(t, sizes(ep.Stats()))

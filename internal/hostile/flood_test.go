@@ -54,7 +54,7 @@ func TestManySources(t *testing.T) {
 			if name == "bound sockets" {
 				n = max(n/10, 2500)
 			}
-			limits := coap.Limits{Peers: n / 10, RememberedBytes: n / 10 * 1600, RememberedBytesPerPeer: n / 40 * 1600}
+			limits := coap.Limits{Peers: n / 10, RememberedBytes: n / 10 * 400, RememberedBytesPerPeer: n / 40 * 400}
 			s := serve(t, "127.0.0.1:0", &coap.Config{Params: patient.Params, Limits: limits})
 			send := by(s)
 			r, packets := rand.New(rand.NewPCG(1, 2)), reference.Packets()
@@ -64,7 +64,7 @@ func TestManySources(t *testing.T) {
 			require.EqualValues(t, 0, st.Dropped[exchange.DropPeers], "there is always somebody to forget")
 			require.Greater(t, int(st.EvictedPeers), n/2-n/10-smallBurst)
 			grown := heap() - before
-			require.Less(t, grown, 2*s.limits.RememberedBytes+n/10*1024, "heap")
+			require.Less(t, grown, 2*s.limits.RememberedBytes+n/10*256, "heap")
 			figure(t, "%d addresses: %d peers at most, %d evicted, %d answered, %d dropped or rejected; heap grew by %d KiB, %d bytes for each peer kept",
 				n, limits.Peers, st.EvictedPeers, st.Requests, dropped(st), grown>>10, grown/st.Peers)
 

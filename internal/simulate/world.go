@@ -122,7 +122,7 @@ func (p *plan) limits() coap.Limits {
 	l := coap.Limits{ReceiveSize: 1500, MessageSize: 256}
 	if p.knobs.tight {
 		l.Peers, l.Exchanges, l.QueuePerPeer, l.Handlers, l.HandlersPerPeer = 8, 12, 3, 3, 2
-		l.RememberedBytes, l.RememberedBytesPerPeer = 5<<10, 2<<10
+		l.RememberedBytes, l.RememberedBytesPerPeer = 1200, 640 // 6 requests that are not idempotent, 2 of one peer
 	}
 	return l.WithDefaults()
 }
