@@ -43,13 +43,8 @@ type row struct {
 
 const keyed = 255
 
-// key returns the number of the key of r in Engine.keys, 0 if it has none there.
-func (r *row) key() uint32 {
-	if r.bits != keyed {
-		return 0
-	}
-	return binary.BigEndian.Uint32(r.addr[:])
-}
+// key returns the number of the key of r, which is keyed, in Engine.keys.
+func (r *row) key() uint32 { return binary.BigEndian.Uint32(r.addr[:]) }
 
 // is reports whether k is the key of r.
 func (e *Engine) is(r *row, k peerKey) bool {

@@ -52,6 +52,52 @@ func TestLifeOfAPeer(t *testing.T) {
 	requireEmpty(t, r.e)
 }
 
+// Peers are told apart by all that is in their addresses, and their addresses come back whole.
+func TestPeersApart(t *testing.T) {
+	r := newRig(t, Config{})
+	session := &transport.Session{}
+	var keys []peerKey
+	for _, s := range []string{
+		"192.0.2.1:5683", "[::ffff:192.0.2.1]:5683", "[2001:db8::1]:5683", "[2001:db8::1]:5684", "[fe80::1%a]:5683", "[fe80::1%b]:5683", "[fe80::1]:5683", "[::]:0",
+	} {
+		keys = append(keys, peerKey{addr: netip.MustParseAddrPort(s)})
+	}
+	keys = append(keys, peerKey{}, peerKey{addr: keys[0].addr, session: session}, peerKey{addr: keys[0].addr, session: new(transport.Session)})
+	var rows []uint32
+	for i, k := range keys {
+		find := peerKey{addr: k.addr}
+		if k.session != nil {
+			find = peerKey{session: k.session}
+		}
+		require.Zero(t, r.e.findRow(find), "key %d", i)
+		row := r.e.row(find, k.addr)
+		require.NotContains(t, rows, row, "key %d", i)
+		rows = append(rows, row)
+		require.Equal(t, k, r.e.keyOfRow(r.e.rows.at(row)), "key %d", i)
+		require.Equal(t, row, r.e.findRow(find), "key %d", i)
+	}
+	for i, row := range rows {
+		require.True(t, r.e.is(r.e.rows.at(row), keys[i]))
+		r.e.release(row)
+	}
+	requireEmpty(t, r.e)
+}
+
+// Closing ends all exchanges, in the order in which their peers came.
+func TestCloseInOrder(t *testing.T) {
+	r := newRig(t, Config{})
+	for i := range 1000 {
+		_, err := r.e.Request(r.now, Target{Remote: addr(i)}, &message.Message{Code: message.GET}, RequestOptions{User: i})
+		require.NoError(t, err)
+	}
+	r.e.Close()
+	r.collect()
+	for i := range 1000 {
+		r.end("closed", i, exchange.ErrClosed)
+	}
+	require.Zero(t, r.e.Stats().Exchanges)
+}
+
 // A full table forgets who has been idle for longest, but nobody who is needed.
 func TestPeersLimit(t *testing.T) {
 	r := newRig(t, Config{Limits: exchange.Limits{Peers: 100}})
