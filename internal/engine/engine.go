@@ -21,7 +21,7 @@
 // the memory for what there may be a million of, slab.go that for the rest.
 //
 // Every step costs O(1) in the number of peers, exchanges and remembered messages, or
-// O(log n) where a deadline is set; there is no sweep, and no table that is copied when it grows. An
+// O(log n) where a deadline is set; there is no sweep, and what there may be a million of is never copied. An
 // Engine is used by one goroutine at a time.
 package engine
 
