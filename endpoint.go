@@ -154,11 +154,7 @@ type settler interface {
 // collect takes over the events of the engine. It reports whether there was a request, which only a received
 // datagram brings; c is its call then. The lock is held.
 func (ep *Endpoint) collect(r *results, c *call) (request bool) {
-	for {
-		var ok bool
-		if r.event, ok = ep.eng.Event(); !ok {
-			return request
-		}
+	for ep.eng.Event(&r.event) {
 		if r.event.Kind == engine.EventRequest {
 			c.take(&r.event)
 			request = true
@@ -168,6 +164,7 @@ func (ep *Endpoint) collect(r *results, c *call) (request bool) {
 		s.settle(&r.event)
 		r.settled = append(r.settled, s)
 	}
+	return request
 }
 
 // dispatch tells those that collect has found. The lock is not held.

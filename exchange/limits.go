@@ -33,7 +33,7 @@ type Limits struct {
 	// HandlersPerPeer is the share of one peer in Handlers. 0 means a quarter.
 	HandlersPerPeer int
 	// RememberedBytes is the memory for the message IDs of received messages and for the
-	// replies to them, which find and answer duplicates: 128 bytes for each, with its share in the table of
+	// replies to them, which find and answer duplicates: 144 bytes for each, with its share in the table of
 	// peers, and its reply. 0 means 256 MiB.
 	RememberedBytes int
 	// RememberedBytesPerPeer is the share of one peer in RememberedBytes. 0

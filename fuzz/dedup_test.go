@@ -50,7 +50,7 @@ func (r *receiver) pass(d time.Duration) (all [][]byte) {
 		r.e.Advance(r.now)
 		all = append(all, r.sent()...)
 		for {
-			if _, more := r.e.Event(); !more {
+			if _, more := nextEvent(r.e); !more {
 				break
 			}
 		}
@@ -110,7 +110,7 @@ func FuzzDedup(f *testing.F) {
 				lifetime = params.NonLifetime()
 			}
 			r.e.Receive(r.now, &transport.Datagram{Data: data, Remote: from})
-			ev, isNew := r.e.Event()
+			ev, isNew := nextEvent(r.e)
 			old := known[key]
 			if want := old == nil || !old.until.After(r.now); isNew != want {
 				t.Fatalf("%v of %v is new: %v, want %v", &m, from, isNew, want)
@@ -174,7 +174,7 @@ func FuzzNoResponse(f *testing.F) {
 			d.Group = netip.MustParseAddr("224.0.1.187")
 		}
 		r.e.Receive(r.now, &d)
-		ev, ok := r.e.Event()
+		ev, ok := nextEvent(r.e)
 		if !ok {
 			t.Fatalf("%v is not a request", &m)
 		}

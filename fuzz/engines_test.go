@@ -122,7 +122,7 @@ func parseEngineNonce(b []byte) (n uint64, ok bool) {
 func (p *enginePair) settle() {
 	for side, e := range p.ends {
 		for {
-			ev, ok := e.Event()
+			ev, ok := nextEvent(e)
 			if !ok {
 				break
 			}
@@ -496,7 +496,7 @@ func FuzzEngineInput(f *testing.F) {
 		request := bytes.Clone(out.Data)
 		question := []byte{0x42, byte(message.POST), 0x77, 0x77, 0xAB, 0xCD}
 		e.Receive(now, &transport.Datagram{Data: question, Remote: addrs[1]})
-		incoming, ok := e.Event()
+		incoming, ok := nextEvent(e)
 		if !ok {
 			t.Fatal("no request")
 		}
@@ -529,7 +529,7 @@ func FuzzEngineInput(f *testing.F) {
 				t.Fatalf("%x is answered %d times", data, replies)
 			}
 			for {
-				ev, ok := e.Event()
+				ev, ok := nextEvent(e)
 				if !ok {
 					break
 				}
@@ -544,7 +544,7 @@ func FuzzEngineInput(f *testing.F) {
 		}
 		reply := append([]byte{0x68, byte(message.Content)}, request[2:12]...)
 		e.Receive(now, &transport.Datagram{Data: reply, Remote: addrs[0]})
-		if ev, ok := e.Event(); !ok || ev.Kind != engine.EventResponse {
+		if ev, ok := nextEvent(e); !ok || ev.Kind != engine.EventResponse {
 			t.Fatalf("our request does not succeed any more: %+v", ev)
 		}
 		if err := e.Respond(now, incoming.Incoming, &message.Message{Code: message.Changed}); err != nil {
@@ -573,4 +573,9 @@ func genuine(d *transport.Datagram, request []byte) bool {
 		return len(d.Data) == 0 || bytes.HasPrefix(request, d.Data)
 	}
 	return len(d.Data) >= 4 && d.Data[0]&0x20 != 0 && bytes.Equal(d.Data[2:4], request[2:4]) || bytes.Contains(d.Data, request[4:12])
+}
+
+func nextEvent(e *engine.Engine) (ev engine.Event, ok bool) {
+	ok = e.Event(&ev)
+	return ev, ok
 }

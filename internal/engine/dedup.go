@@ -12,7 +12,7 @@ import (
 
 // dedup remembers the CONs and NONs that were received.
 type dedup struct {
-	records hashed[record, *record]
+	records hashed[record]
 	// In each queue all live equally long, and those in front have arrived first: queues take
 	// the place of timers. Records that may be forgotten early have queues of their own, where
 	// what was answered late is behind what was answered before it.
@@ -40,8 +40,8 @@ type dedupKey struct {
 // record is the memory of one received message. There may be a million: it has no pointer, and
 // what only a request in a handler needs is in incoming.
 type record struct {
-	link           // hash: the lower half of that of the message, mixed with that of the peer
-	upper   uint32 // half of the hash of the message
+	hash    uint64 // of the message
+	bucket  uint32 // the hash by which it is found
 	row     uint32
 	expires int64
 	age     near   // in dedup.queues
@@ -65,7 +65,7 @@ const (
 
 // recordCost is what a record is charged for besides its reply: itself and the row of its
 // peer, their buckets, and what chunks in part use takes.
-const recordCost = 128
+const recordCost = 144
 
 func (r *record) lifetime() int {
 	if r.flags&flagCon != 0 {
@@ -103,16 +103,9 @@ func (e *Engine) findRecord(key dedupKey) uint32 {
 	if key.row == 0 {
 		return 0
 	}
-	records, hash := &e.dedup.records, key.bucket()
-	for i := records.first(hash); i != 0; {
-		r := records.at(i)
-		if r.hash == hash && r.upper == uint32(key.hash>>32) && r.row == key.row && r.expires > e.now {
-			return i
-		}
-		records.steps++
-		i = r.next
-	}
-	return 0
+	return e.dedup.records.find(key.bucket(), func(r *record) bool {
+		return r.hash == key.hash && r.row == key.row && r.expires > e.now
+	})
 }
 
 // duplicate answers a message that was received before as it was answered then, without
@@ -161,7 +154,7 @@ func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKe
 	}
 	i = e.dedup.records.get()
 	r := e.dedup.records.at(i)
-	*r = record{link: link{hash: key.bucket()}, upper: uint32(key.hash >> 32), row: row}
+	*r = record{hash: key.hash, bucket: key.bucket(), row: row}
 	if m.Type == message.Confirmable {
 		r.flags = flagCon
 	}
@@ -170,7 +163,7 @@ func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKe
 	if !idempotent {
 		e.pin(r, 1)
 	}
-	e.dedup.records.add(i)
+	e.dedup.records.add(i, r.bucket)
 	push(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
 	return row, i, exchange.DropNone
 }
@@ -297,7 +290,7 @@ func (e *Engine) forgetRecord(i uint32) {
 	} else {
 		e.dedup.replies.forget(r.reply, int(r.size), &e.buffers)
 	}
-	e.dedup.records.remove(i)
+	e.dedup.records.remove(i, r.bucket)
 	e.release(row)
 }
 

@@ -375,7 +375,7 @@ func TestAllocs(t *testing.T) {
 		request[2], request[3] = byte(mid>>8), byte(mid)
 		now = now.Add(100 * time.Millisecond)
 		receive(request)
-		ev, ok := e.Event()
+		ev, ok := nextEvent(e)
 		if !ok || e.Respond(now, ev.Incoming, &response) != nil || !e.Transmit(&out) {
 			t.Fatal("no response")
 		}
@@ -411,7 +411,7 @@ func TestAllocs(t *testing.T) {
 		}
 		copy(answer[2:], out.Data[2:12])
 		receive(answer)
-		if _, ok := e.Event(); !ok {
+		if _, ok := nextEvent(e); !ok {
 			t.Fatal("no response")
 		}
 	}
@@ -439,7 +439,7 @@ func BenchmarkServe(b *testing.B) {
 				now = now.Add(step)
 				in = transport.Datagram{Data: request, Remote: addr(i % peers), Local: addresses["L1"]}
 				e.Receive(now, &in)
-				ev, _ := e.Event()
+				ev, _ := nextEvent(e)
 				if err := e.Respond(now, ev.Incoming, &response); err != nil {
 					b.Fatal(err)
 				}
@@ -462,7 +462,7 @@ func BenchmarkDuplicate(b *testing.B) {
 	request := []byte{0x44, 1, 0, 0, 1, 2, 3, 4, 0xb4, 't', 'e', 'm', 'p'}
 	in := transport.Datagram{Data: request, Remote: addresses["A"], Local: addresses["L1"]}
 	e.Receive(now, &in)
-	ev, _ := e.Event()
+	ev, _ := nextEvent(e)
 	_ = e.Respond(now, ev.Incoming, &message.Message{Code: message.Content})
 	var out transport.Datagram
 	b.ReportAllocs()
@@ -499,6 +499,6 @@ func BenchmarkRequest(b *testing.B) {
 		e.Transmit(&out)
 		copy(answer[2:], out.Data[2:12])
 		e.Receive(now, &transport.Datagram{Data: answer, Remote: addresses["A"]})
-		e.Event()
+		nextEvent(e)
 	}
 }

@@ -62,7 +62,7 @@ type Engine struct {
 	epoch time.Time
 	now   int64 // nanoseconds since epoch, as of the call in progress
 
-	rows      hashed[row, *row]
+	rows      hashed[row]
 	keys      slots[peerKey] // of rows with a session or a zone
 	peers     slots[peer]
 	resting   fifo // peers whose row nothing refers to, the longest idle first
@@ -111,8 +111,8 @@ func New(cfg Config, now time.Time) *Engine {
 	}
 	e.lifetimes[lifetimeCon] = int64(e.params.ExchangeLifetime())
 	e.lifetimes[lifetimeNon] = int64(e.params.NonLifetime())
-	e.rows.slots = newSlots[row](8, 1)
-	e.dedup.records.slots = newSlots[record](8, 1)
+	e.rows = newHashed[row]()
+	e.dedup.records = newHashed[record]()
 	e.dedup.replies = newReplies()
 	e.incoming.keep = 16 // handlers run in bursts
 	return e
@@ -156,9 +156,9 @@ type Event struct {
 	Cause error
 }
 
-// Event returns the next event, if any. Messages of events are valid as long as the
-// datagram that they came with.
-func (e *Engine) Event() (Event, bool) { return e.events.pop() }
+// Event stores the next event in ev and reports whether there was one. Messages of events are valid as long
+// as the datagram that they came with.
+func (e *Engine) Event(ev *Event) bool { return e.events.popTo(ev) }
 
 // outgoing is a datagram on its way to the transport.
 type outgoing struct {

@@ -141,7 +141,7 @@ func (r *rig) elapsed() time.Duration { return r.now.Sub(r.start) }
 func (r *rig) collect() {
 	r.Helper()
 	for {
-		ev, ok := r.e.Event()
+		ev, ok := nextEvent(r.e)
 		if !ok {
 			break
 		}
@@ -594,3 +594,8 @@ func (r *rig) peerNamed(name string) *peer {
 
 // hexOf returns the token of a datagram as it is written in a line.
 func hexOf(s sent) string { return hex.EncodeToString(s.Token) }
+
+func nextEvent(e *Engine) (ev Event, ok bool) {
+	ok = e.Event(&ev)
+	return ev, ok
+}

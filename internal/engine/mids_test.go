@@ -154,7 +154,7 @@ func TestMIDsOfOneEndpointPair(t *testing.T) {
 		seen++
 		copy(answer[2:], d.Data[2:12])
 		e.Receive(now, &transport.Datagram{Data: answer, Remote: to.Remote})
-		ev, ok := e.Event()
+		ev, ok := nextEvent(e)
 		require.True(t, ok)
 		require.Equal(t, EventResponse, ev.Kind)
 		now = now.Add(time.Millisecond)

@@ -28,7 +28,7 @@ func keyOf(d *transport.Datagram) peerKey {
 // message or a message ID within its lifetime needs it. There may be a million: it has no pointer,
 // and what only peers need that we send something to by ourselves is in peer.
 type row struct {
-	link
+	hash      uint32   // by which it is found
 	addr      [16]byte // or the number of the whole peerKey in Engine.keys, see bits
 	peer      uint32   // in Engine.peers
 	refs      int32    // exchanges, records and requests in handlers
@@ -77,15 +77,7 @@ func (e *Engine) hashOf(k peerKey) uint32 { return uint32(maphash.Comparable(e.h
 func (e *Engine) findRow(k peerKey) uint32 { return e.lookUp(k, e.hashOf(k)) }
 
 func (e *Engine) lookUp(k peerKey, hash uint32) uint32 {
-	for i := e.rows.first(hash); i != 0; {
-		r := e.rows.at(i)
-		if r.hash == hash && e.is(r, k) {
-			return i
-		}
-		e.rows.steps++
-		i = r.next
-	}
-	return 0
+	return e.rows.find(hash, func(r *row) bool { return e.is(r, k) })
 }
 
 // row returns the row for k with one more reference, or 0 if the table is full of
@@ -103,14 +95,14 @@ func (e *Engine) refer(i uint32, k peerKey, hash uint32, addr netip.AddrPort) ui
 		}
 		i = e.rows.get()
 		r := e.rows.at(i)
-		*r = row{link: link{hash: hash}, addr: addr.Addr().As16(), port: addr.Port(), bits: uint8(addr.Addr().BitLen())}
+		*r = row{hash: hash, addr: addr.Addr().As16(), port: addr.Port(), bits: uint8(addr.Addr().BitLen())}
 		if k.session != nil || addr.Addr().Zone() != "" {
 			i := e.keys.get()
 			*e.keys.at(i) = peerKey{addr: addr, session: k.session}
 			binary.BigEndian.PutUint32(r.addr[:], i)
 			r.bits = keyed
 		}
-		e.rows.add(i)
+		e.rows.add(i, hash)
 	}
 	r := e.rows.at(i)
 	if r.refs == 0 && r.peer != 0 {
@@ -160,7 +152,7 @@ func (e *Engine) forget(i uint32) {
 	if r.bits == keyed {
 		e.keys.put(r.key())
 	}
-	e.rows.remove(i)
+	e.rows.remove(i, r.hash)
 }
 
 // peer is what is kept about a remote endpoint that we send messages of our own to. It exists while an

@@ -207,7 +207,7 @@ func TestMemoryComesBack(t *testing.T) {
 		for i := range n {
 			in := transport.Datagram{Data: request, Remote: addr(i), Local: addresses["L1"]}
 			e.Receive(now, &in)
-			ev, _ := e.Event()
+			ev, _ := nextEvent(e)
 			require.NoError(t, e.Respond(now, ev.Incoming, &response))
 			if !e.Transmit(&d) {
 				t.Fatal("no response")
@@ -249,7 +249,7 @@ func TestMemoryComesBack(t *testing.T) {
 		for e.Transmit(&d) {
 		}
 		for {
-			if _, ok := e.Event(); !ok {
+			if _, ok := nextEvent(e); !ok {
 				break
 			}
 		}

@@ -86,7 +86,7 @@ var places = [2]string{"A", "B"}
 func (w *world) settle() {
 	for i, e := range w.ends {
 		for {
-			ev, ok := e.Event()
+			ev, ok := nextEvent(e)
 			if !ok {
 				break
 			}

@@ -136,12 +136,18 @@ func (q *queue[T]) len() int { return len(q.q) - q.head }
 
 func (q *queue[T]) push(v T) { q.q = append(q.q, v) }
 
+// pop takes out the value that was pushed first, if there is one.
 func (q *queue[T]) pop() (v T, ok bool) {
+	ok = q.popTo(&v)
+	return v, ok
+}
+
+func (q *queue[T]) popTo(v *T) bool {
 	if q.head == len(q.q) {
-		return v, false
+		return false
 	}
 	var zero T
-	v, q.q[q.head] = q.q[q.head], zero
+	*v, q.q[q.head] = q.q[q.head], zero
 	if q.head++; q.head == len(q.q) {
 		q.q, q.head = shrink(q.q[:0]), 0
 	} else if q.head > 256 && q.head > len(q.q)/2 {
@@ -149,7 +155,7 @@ func (q *queue[T]) pop() (v T, ok bool) {
 		clear(q.q[n:])
 		q.q, q.head = q.q[:n], 0
 	}
-	return v, true
+	return true
 }
 
 // list is a doubly linked list whose links are in the elements.

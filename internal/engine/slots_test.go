@@ -69,28 +69,30 @@ func requireOneChunk[T any](t testing.TB, s *slots[T]) {
 	require.LessOrEqual(t, chunks, 1, "chunks")
 }
 
-type element struct {
-	link
-	name int
-}
-
-// checkHashed expects that every value is in its bucket, and found.
-func checkHashed[T any, P linked[T]](t testing.TB, h *hashed[T, P]) {
+// checkHashed expects that every value is in its bucket.
+func checkHashed[T any](t testing.TB, h *hashed[T]) {
 	t.Helper()
-	n := 0
+	n, further := 0, 0
 	for b := range h.n {
-		for i := h.buckets[b/bucketChunk][b%bucketChunk]; i != 0; {
-			l := P(h.at(i)).chain()
-			if h.bucket(l.hash) != &h.buckets[b/bucketChunk][b%bucketChunk] {
-				t.Fatalf("a value with hash %x in bucket %d of %d", l.hash, b, h.n)
+		first := &h.buckets[b/bucketChunk][b%bucketChunk]
+		for at := first; at != nil; at = h.next(at) {
+			for _, hash := range at.hashes[:at.n] {
+				if h.bucket(hash) != first {
+					t.Fatalf("a value with hash %x in bucket %d of %d", hash, b, h.n)
+				}
+				n++
 			}
-			i = l.next
-			n++
+			if at != first {
+				further++
+				require.NotZero(t, at.n, "a bucket without values")
+			}
+			require.True(t, at.more == 0 || at.n == bucketSize, "room is left before a further bucket")
 		}
 	}
 	require.Equal(t, h.live, n, "values in the buckets")
-	require.LessOrEqual(t, h.live, int(h.n), "values for each bucket")
-	require.LessOrEqual(t, int(h.n), max(bucketChunk, 2*h.live+2), "buckets")
+	require.Equal(t, h.further.live, further, "further buckets")
+	require.LessOrEqual(t, h.live, fullBucket*int(h.n), "values for each bucket")
+	require.LessOrEqual(t, int(h.n), max(bucketChunk, h.live/emptyBucket+2), "buckets")
 	if h.n > 0 {
 		require.True(t, h.mask>>1 < h.n && h.n <= h.mask+1, "mask %x for %d buckets", h.mask, h.n)
 		require.Len(t, h.buckets, int(h.n+bucketChunk-1)/bucketChunk)
@@ -100,15 +102,8 @@ func checkHashed[T any, P linked[T]](t testing.TB, h *hashed[T, P]) {
 // The table against a map, while it grows and shrinks.
 func TestHashed(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
-	h := hashed[element, *element]{slots: newSlots[element](8, 1)}
-	find := func(hash uint32, name int) uint32 {
-		for i := h.first(hash); i != 0; i = h.at(i).next {
-			if h.at(i).hash == hash && h.at(i).name == name {
-				return i
-			}
-		}
-		return 0
-	}
+	h := newHashed[int]()
+	find := func(hash uint32, name int) uint32 { return h.find(hash, func(v *int) bool { return *v == name }) }
 	type key struct {
 		hash uint32
 		name int
@@ -118,9 +113,9 @@ func TestHashed(t *testing.T) {
 	for step := range 40_000 {
 		if grow := step/5000%2 == 0; random.IntN(10) < 8 == grow || len(numbers) == 0 {
 			i := h.get()
-			k := key{random.Uint32() >> (step % 3), step}
-			*h.at(i) = element{link{hash: k.hash}, k.name}
-			h.add(i)
+			k := key{random.Uint32() >> (step % 3 * 10), step}
+			*h.at(i) = k.name
+			h.add(i, k.hash)
 			model[i] = k
 			numbers = append(numbers, i)
 		} else {
@@ -129,7 +124,7 @@ func TestHashed(t *testing.T) {
 			numbers[k] = numbers[len(numbers)-1]
 			numbers = numbers[:len(numbers)-1]
 			require.Equal(t, i, find(model[i].hash, model[i].name))
-			h.remove(i)
+			h.remove(i, model[i].hash)
 			require.Zero(t, find(model[i].hash, model[i].name))
 			delete(model, i)
 		}
@@ -139,7 +134,7 @@ func TestHashed(t *testing.T) {
 	}
 	for i, k := range model {
 		require.Equal(t, i, find(k.hash, k.name))
-		h.remove(i)
+		h.remove(i, k.hash)
 	}
 	checkHashed(t, &h)
 	require.EqualValues(t, bucketChunk, h.n)

@@ -37,7 +37,7 @@ func (l *load) serve(peer int, mid uint16) {
 	l.request[2], l.request[3] = byte(mid>>8), byte(mid)
 	l.in = transport.Datagram{Data: l.request, Remote: addr(peer), Local: addresses["L1"]}
 	l.e.Receive(l.now, &l.in)
-	if ev, ok := l.e.Event(); ok {
+	if ev, ok := nextEvent(l.e); ok {
 		if err := l.e.Respond(l.now, ev.Incoming, &l.response); err != nil {
 			l.Fatal(err)
 		}
