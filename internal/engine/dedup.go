@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"encoding/binary"
 	"hash/maphash"
+	"math"
 
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
@@ -19,6 +21,7 @@ type dedup struct {
 	queues  [lifetimes][2]fifo // the second of each pair: evictable
 	replies replies
 	bytes   int
+	soonest int64 // no record expires before that
 }
 
 // The lifetimes of what is remembered.
@@ -83,15 +86,14 @@ func (t *dedup) queue(r *record) *fifo {
 }
 
 func (e *Engine) dedupKey(d *transport.Datagram) dedupKey {
-	type whole struct {
-		data uint64
-		to   [16]byte
-		port uint16
-	}
-	w := whole{maphash.Bytes(e.hash, d.Data), d.Local.Addr().As16(), d.Local.Port()}
+	// Nobody can choose bytes that make up for another local address, since the hash of the bytes is keyed.
+	local := d.Local.Addr().As16()
+	hash := maphash.Bytes(e.hash, d.Data) ^
+		(binary.BigEndian.Uint64(local[:8])+uint64(d.Local.Port())*0x9E3779B97F4A7C15)*0xBF58476D1CE4E5B9 ^
+		binary.BigEndian.Uint64(local[8:])*0x94D049BB133111EB
 	peer := keyOf(d)
-	hash := e.hashOf(peer)
-	return dedupKey{row: e.lookUp(peer, hash), peer: hash, hash: maphash.Comparable(e.hash, w)}
+	by := e.hashOf(peer)
+	return dedupKey{row: e.lookUp(peer, by), peer: by, hash: hash}
 }
 
 // bucket returns the hash by which the record with this key is found.
@@ -159,6 +161,7 @@ func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKe
 		r.flags = flagCon
 	}
 	r.expires = e.now + e.lifetimes[r.lifetime()]
+	e.dedup.soonest = min(e.dedup.soonest, r.expires)
 	e.rows.at(row).refs++
 	if !idempotent {
 		e.pin(r, 1)
@@ -316,11 +319,18 @@ func (t *dedup) next() (int64, bool) {
 
 // expireRecords removes expired records, at most n of each queue.
 func (e *Engine) expireRecords(n int) {
+	if e.now < e.dedup.soonest {
+		return
+	}
+	e.dedup.soonest = math.MaxInt64
 	for class := range e.dedup.queues {
 		for k := range e.dedup.queues[class] {
 			q := &e.dedup.queues[class][k]
 			for i := 0; i < n && q.head != 0 && e.dedup.records.at(q.head).expires <= e.now; i++ {
 				e.forgetRecord(q.head)
+			}
+			if q.head != 0 {
+				e.dedup.soonest = min(e.dedup.soonest, e.dedup.records.at(q.head).expires)
 			}
 		}
 	}
