@@ -15,8 +15,13 @@ import (
 // Several datagrams in one system call, by recvmmsg and sendmmsg. It halves what a request costs: most
 // of that is the way into the kernel and back, and package net takes it for each datagram.
 
-// maxBatch is how many datagrams one call moves. Eight have nearly all of the gain.
+// maxBatch is how many datagrams one call reads. Eight have nearly all of the gain.
 const maxBatch = 64
+
+// maxSend is how many datagrams one call sends. A call that sends is not announced to the scheduler: else, since it
+// takes long, that has another thread wait for events, and the system wakes that for each datagram that has
+// left. So the call must be short: some 60 us.
+const maxSend = 16
 
 // message is struct mmsghdr.
 type message struct {
@@ -39,6 +44,7 @@ type batch struct {
 	envelopes [maxBatch]envelope
 	number    uintptr               // of the system call
 	from, n   int                   // which messages to move
+	asked     int                   // how many the system was told to
 	moved     int                   // how many were
 	errno     syscall.Errno         // why not
 	move      func(fd uintptr) bool // calls the system; kept, since a closure would be allocated each time
@@ -58,8 +64,14 @@ func newBatch(number uintptr) *batch {
 
 // call makes the system call, and returns false when it would have to wait.
 func (b *batch) call(fd uintptr) bool {
+	call := syscall.Syscall6
+	b.asked = b.n - b.from
+	if b.number == sysSendmmsg {
+		call = syscall.RawSyscall6
+		b.asked = min(b.asked, maxSend)
+	}
 	for {
-		n, _, errno := syscall.Syscall6(b.number, fd, uintptr(unsafe.Pointer(&b.messages[b.from])), uintptr(b.n-b.from), syscall.MSG_DONTWAIT, 0, 0)
+		n, _, errno := call(b.number, fd, uintptr(unsafe.Pointer(&b.messages[b.from])), uintptr(b.asked), syscall.MSG_DONTWAIT, 0, 0)
 		switch b.moved, b.errno = int(n), errno; errno {
 		case syscall.EINTR:
 			continue
@@ -191,7 +203,7 @@ func (c *Conn) writeBatch(b *batch, ds []transport.Datagram) (int, error) {
 			return b.from, err
 		}
 		if b.errno == 0 {
-			if b.from += b.moved; b.from < b.n {
+			if b.from += b.moved; b.moved < b.asked {
 				c.kick() // an error that was met after the first datagram is swallowed by the system
 			}
 			tries = 0
