@@ -56,6 +56,7 @@ type Endpoint struct {
 	closeErr error // why the read loop ended
 	out      []transport.Datagram
 	traces   []exchange.TraceEvent
+	resets   resets // see open.go
 }
 
 // NewEndpoint starts an endpoint on conn, which it closes in the end. handler answers the

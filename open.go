@@ -5,8 +5,11 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
+	"github.com/coapkit/coap/codec"
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/internal/engine"
 	"github.com/coapkit/coap/message"
@@ -164,28 +167,101 @@ func (s *stream) Close() error {
 	return nil
 }
 
-// Push sends a response to a request that was answered before; see [exchange.Pusher].
-func (ep *Endpoint) Push(to Peer, token message.Token, w *Response, confirmable bool, done func(error)) (exchange.Pushed, error) {
-	p := &pushed{ep: ep, to: to.Addr, token: bytes.Clone(token), finished: done}
-	m := p.message(w)
-	if !confirmable {
-		m.Type = message.NonConfirmable
-	}
-	session, _ := to.Session.(*transport.Session)
-	target := engine.Target{Remote: to.Addr, Local: to.Local, IfIndex: to.IfIndex, Session: session}
-	var err error
+// Push sends a response to requests that were answered before; see [exchange.Pusher].
+func (ep *Endpoint) Push(w *Response, to []exchange.Notice, ready func()) {
+	b := pushes.Get().(*push)
+	now := time.Now()
 	ep.mu.Lock()
-	if ep.closed {
-		err = ErrClosed
-	} else {
-		p.id, err = ep.eng.Push(time.Now(), target, &m, p)
+	sent := b.fill(ep, w, to, now)
+	ep.mu.Unlock()
+	if ready != nil {
+		ready()
+	}
+	// These do not wait in the queue of the endpoint: who pushes faster than the transport
+	// sends is slowed down by that.
+	failed := ep.write(b.batch[:sent])
+	ep.mu.Lock()
+	if failed > 0 {
+		ep.undelivered(b.batch[:failed])
 	}
 	ep.flush()
-	if err != nil {
-		return nil, p.failed(err)
-	}
-	return p, nil
+	b.options.Reset()
+	pushes.Put(b)
 }
+
+// push is the memory of a call of Push.
+type push struct {
+	batch   []transport.Datagram
+	options message.Options
+	encoded []byte
+	seq     uint32 // of what is encoded
+}
+
+var pushes = sync.Pool{New: func() any { return new(push) }}
+
+// fill puts into batch what is not confirmable, hands the rest to the engine, and returns how much is in batch.
+// Endpoint.mu is held.
+func (b *push) fill(ep *Endpoint, w *Response, to []exchange.Notice, now time.Time) (n int) {
+	var bad error
+	for i := range to {
+		t := &to[i]
+		if i == 0 || b.seq != t.Seq {
+			b.seq = t.Seq
+			bad = b.encode(w)
+		}
+		session, _ := t.Peer.Session.(*transport.Session)
+		target := engine.Target{Remote: t.Peer.Addr, Local: t.Peer.Local, IfIndex: t.Peer.IfIndex, Session: session}
+		switch t.Err = bad; {
+		case bad != nil:
+		case ep.closed:
+			t.Err = ErrClosed
+		case t.Confirmable:
+			p := &pushed{ep: ep, to: t.Peer.Addr, token: bytes.Clone(t.Token), finished: t.Done}
+			m := p.message(w, b.options)
+			if p.id, t.Err = ep.eng.Push(now, target, &m, p); t.Err == nil {
+				t.Pushed = p
+			}
+		default:
+			if n == len(b.batch) {
+				b.batch = append(b.batch, transport.Datagram{})
+			}
+			if t.ID, t.Err = ep.eng.Notify(now, target, w.Code, t.Token, b.encoded[codec.HeaderSize:], &b.batch[n]); t.Err == nil {
+				n++
+			}
+		}
+		if t.Err != nil {
+			t.Err = notSent(t.Peer.Addr, t.Err)
+		}
+	}
+	return n
+}
+
+// encode encodes w with the sequence number.
+func (b *push) encode(w *Response) (err error) {
+	if _, err = w.Options.Encoded(); err == nil {
+		copyOptions(&b.options, w, b.seq)
+		m := message.Message{Code: w.Code, Options: b.options, Payload: w.Payload}
+		b.encoded, err = codec.AppendUDP(b.encoded[:0], &m)
+	}
+	return err
+}
+
+// copyOptions makes o the options of w as a notification: with a sequence number, unless it is an error
+// (RFC 7641 section 3.2).
+func copyOptions(o *message.Options, w *Response, seq uint32) {
+	o.Reset()
+	it := w.Options.Iter()
+	for it.Next() {
+		if it.Number() != message.OptionObserve {
+			o.Add(it.Number(), it.Value())
+		}
+	}
+	if w.Code.IsSuccess() {
+		o.SetUint(message.OptionObserve, uint64(seq))
+	}
+}
+
+func notSent(to netip.AddrPort, err error) error { return &OpError{Op: "notify", Peer: to, Err: err} }
 
 // pushed is a notification on its way.
 type pushed struct {
@@ -202,11 +278,9 @@ type pushed struct {
 	err      error
 }
 
-func (p *pushed) message(w *Response) message.Message {
-	return message.Message{Type: message.Confirmable, Code: w.Code, Token: p.token, Options: w.Options, Payload: w.Payload}
+func (p *pushed) message(w *Response, o message.Options) message.Message {
+	return message.Message{Type: message.Confirmable, Code: w.Code, Token: p.token, Options: o, Payload: w.Payload}
 }
-
-func (p *pushed) failed(err error) error { return &OpError{Op: "notify", Peer: p.to, Err: err} }
 
 func (p *pushed) settle(ev *engine.Event) {
 	switch ev.Kind {
@@ -246,15 +320,70 @@ func (p *pushed) Supersede(due func()) {
 	p.ep.eng.Supersede(p.id)
 }
 
-func (p *pushed) Replace(w *Response) error {
-	m := p.message(w)
+func (p *pushed) Replace(w *Response, seq uint32) error {
+	if _, err := w.Options.Encoded(); err != nil {
+		return notSent(p.to, err)
+	}
+	var o message.Options
+	copyOptions(&o, w, seq)
+	m := p.message(w, o)
 	p.ep.mu.Lock()
 	err := p.ep.eng.Replace(time.Now(), p.id, &m)
 	p.ep.flush()
 	if err != nil {
-		return p.failed(err)
+		return notSent(p.to, err)
 	}
 	return nil
+}
+
+// resets hands Resets on to those who have pushed.
+type resets struct {
+	ep *Endpoint
+
+	// The rest is guarded by Endpoint.mu.
+	watchers []*func(Peer, uint16) bool // is not changed, but replaced
+	pending  []reset
+}
+
+type reset struct {
+	from Peer
+	id   uint16
+}
+
+// Watch tells of Resets; see [exchange.Pusher].
+func (ep *Endpoint) Watch(rejected func(from Peer, id uint16) bool) (stop func()) {
+	r, w := &ep.resets, &rejected
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	r.ep = ep
+	r.watchers = append(slices.Clone(r.watchers), w)
+	ep.eng.WatchResets(r)
+	return func() {
+		ep.mu.Lock()
+		defer ep.mu.Unlock()
+		r.watchers = slices.DeleteFunc(slices.Clone(r.watchers), func(other *func(Peer, uint16) bool) bool { return other == w })
+		if len(r.watchers) == 0 {
+			ep.eng.WatchResets(nil)
+		}
+	}
+}
+
+func (r *resets) settle(ev *engine.Event) {
+	r.pending = append(r.pending, reset{ev.Peer, ev.Message.MessageID})
+}
+
+// wake tells of all that are pending. No lock is held.
+func (r *resets) wake() {
+	r.ep.mu.Lock()
+	pending, watchers := r.pending, r.watchers
+	r.pending = nil
+	r.ep.mu.Unlock()
+	for _, p := range pending {
+		known := slices.ContainsFunc(watchers, func(w *func(Peer, uint16) bool) bool { return (*w)(p.from, p.id) })
+		r.ep.mu.Lock()
+		r.ep.eng.Rejected(known)
+		r.ep.mu.Unlock()
+	}
 }
 
 var (

@@ -158,50 +158,96 @@ func TestPush(t *testing.T) {
 		r.peer.want("response", "ACK 2.05 mid=1 tok=4a")
 		require.Equal(t, "4a", asked.Token().String())
 		var ends []error
-		push := func(confirmable bool) exchange.Pushed {
-			w := new(coap.Response)
-			w.Code = message.Content
-			w.Options.SetUint(message.OptionObserve, 5)
-			p, err := asked.Pusher().Push(asked.Peer(), asked.Token(), w, confirmable, func(err error) { ends = append(ends, err) })
-			require.NoError(t, err)
-			return p
+		one := func(confirmable bool) exchange.Notice {
+			return exchange.Notice{
+				Peer: asked.Peer(), Token: asked.Token(), Seq: 5, Confirmable: confirmable,
+				Done: func(err error) { ends = append(ends, err) },
+			}
 		}
+		push := func(confirmable bool) *exchange.Notice {
+			n, ready := []exchange.Notice{one(confirmable)}, false
+			asked.Pusher().Push(&coap.Response{Code: message.Content}, n, func() { ready = true })
+			require.NoError(t, n[0].Err)
+			require.True(t, ready)
+			return &n[0]
+		}
+		var rejected []uint16
+		stop := asked.Pusher().Watch(func(from coap.Peer, id uint16) bool {
+			require.Equal(t, asked.Peer().Addr, from.Addr)
+			rejected = append(rejected, id)
+			return true
+		})
 		push(true)
 		n := r.peer.want("notification", "CON 2.05 tok=4a opt=6:05")
 		require.Empty(t, ends)
 		r.peer.send("ACK 0.00 mid=%d", n.MessageID)
 		synctest.Wait()
 		require.Equal(t, []error{nil}, ends)
-		push(false)
+		id := push(false).ID
 		n = r.peer.want("notification", "NON 2.05 tok=4a opt=6:05")
 		pass(time.Minute)
 		r.peer.send("RST 0.00 mid=%d", n.MessageID)
 		synctest.Wait()
-		require.Len(t, ends, 2)
-		require.ErrorIs(t, ends[1], coap.ErrReset)
+		require.Equal(t, []uint16{id}, rejected)
+		require.Len(t, ends, 1)
 		push(true)
 		pass(100 * time.Second)
-		require.Len(t, ends, 3)
-		require.ErrorIs(t, ends[2], coap.ErrTimeout)
+		require.Len(t, ends, 2)
+		require.ErrorIs(t, ends[1], coap.ErrTimeout)
 		for range 5 {
 			r.peer.want("sent and retransmitted", "CON 2.05 tok=4a")
 		}
-		p := push(true)
+		p := push(true).Pushed
 		p.Forget()
 		p.Forget()
 		r.peer.want("sent once", "CON 2.05 tok=4a")
 		pass(100 * time.Second)
 		r.peer.wantNothing("forgotten")
-		require.Len(t, ends, 3)
-		p = push(false)
-		p.Forget()
+		require.Len(t, ends, 2)
+		push(false)
 		n = r.peer.want("sent", "NON 2.05 tok=4a")
+		stop()
 		r.peer.send("RST 0.00 mid=%d", n.MessageID)
 		synctest.Wait()
-		require.Len(t, ends, 3)
+		require.Len(t, rejected, 1, "nobody wants to know")
 		r.requireForgotten()
 		r.ep.Close()
-		_, err := asked.Pusher().Push(asked.Peer(), asked.Token(), new(coap.Response), true, nil)
-		require.ErrorIs(t, err, coap.ErrClosed)
+		last := []exchange.Notice{one(true), one(false)}
+		asked.Pusher().Push(new(coap.Response), last, nil)
+		require.ErrorIs(t, last[0].Err, coap.ErrClosed)
+		require.ErrorIs(t, last[1].Err, coap.ErrClosed)
+	})
+}
+
+// What is sent to many is encoded once, but for what differs.
+func TestPushToMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil, nil)
+		w := &coap.Response{Code: message.Content, Payload: []byte("x")}
+		require.NoError(t, w.SetETag([]byte{7}))
+		w.Options.SetUint(message.OptionObserve, 99) // of no meaning
+		w.SetMaxAge(time.Second)
+		var to []exchange.Notice
+		for i := range 300 {
+			to = append(to, exchange.Notice{Peer: coap.Peer{Addr: peerAddr}, Token: message.Token{byte(i), 1}, Seq: uint32(i / 100), Confirmable: i == 150})
+		}
+		to[7].Token = make(message.Token, 2000)
+		r.ep.Push(w, to, nil)
+		require.ErrorIs(t, to[7].Err, coap.ErrTooLarge)
+		seen := map[string]bool{}
+		for range 299 {
+			p := r.peer.next("a notification")
+			seen[p.Token.String()+p.Options.Target()] = true
+			i := int(p.Token[0])
+			v, _ := p.Options.Uint(message.OptionObserve)
+			require.Contains(t, []int{i / 100, (i + 256) / 100}, int(v))
+			require.Equal(t, time.Second, p.Options.MaxAge())
+			require.Equal(t, 3, p.Options.Len())
+			require.Equal(t, "x", string(p.Payload))
+		}
+		w.Code = message.NotFound
+		r.ep.Push(w, to[:1], nil)
+		p := r.peer.want("an error", "NON 4.04 tok=%s", to[0].Token)
+		require.False(t, p.Options.Has(message.OptionObserve))
 	})
 }

@@ -48,6 +48,9 @@ type observeLab struct {
 	seq     map[observerKey]uint32 // the last number
 	at      map[observerKey]time.Time
 	flights []*push
+
+	ids      uint16
+	rejected func(exchange.Peer, uint16) bool
 }
 
 func (l *observeLab) lock()   { l.all <- struct{}{} }
@@ -64,41 +67,66 @@ func (l *observeLab) serve(w *exchange.Response, r *exchange.Request) error {
 }
 
 // look checks what an observer is told.
-func (l *observeLab) look(k observerKey, w *exchange.Response) (version int) {
-	v, notified := w.Options.Uint(message.OptionObserve)
-	if notified != w.Code.IsSuccess() {
-		l.Errorf("%v is told %v, with a sequence number: %v", k, w.Code, notified)
-	}
-	if !notified {
+func (l *observeLab) look(k observerKey, w *exchange.Response, v uint32) (version int) {
+	if !w.Code.IsSuccess() {
 		return -1
 	}
 	version, err := strconv.Atoi(string(w.Payload))
-	if last, ok := l.seq[k]; err != nil || ok && !observe.Fresher(last, l.at[k], uint32(v), time.Now()) || version < l.told[k] {
+	if last, ok := l.seq[k]; err != nil || ok && !observe.Fresher(last, l.at[k], v, time.Now()) || version < l.told[k] {
 		l.Errorf("%v is told %q with number %#x after %d with %#x", k, w.Payload, v, l.told[k], last)
 	}
-	l.seq[k], l.at[k], l.told[k] = uint32(v), time.Now(), version
+	l.seq[k], l.at[k], l.told[k] = v, time.Now(), version
 	return version
 }
 
-func (l *observeLab) Push(to exchange.Peer, token message.Token, w *exchange.Response, con bool, done func(error)) (exchange.Pushed, error) {
+func (l *observeLab) Push(w *exchange.Response, to []exchange.Notice, ready func()) {
 	l.lock()
-	defer l.unlock()
-	p := &push{lab: l, to: observerKey{to.Addr.Port(), uint16(token[0])}, con: con, done: done}
+	for i := range to {
+		l.push(w, &to[i])
+	}
+	l.unlock()
+	if ready != nil {
+		ready()
+	}
+}
+
+func (l *observeLab) push(w *exchange.Response, n *exchange.Notice) {
+	p := &push{lab: l, to: observerKey{n.Peer.Addr.Port(), uint16(n.Token[0])}, con: n.Confirmable, done: n.Done}
 	if _, ok := l.path[p.to]; !ok {
 		l.Errorf("%v is told something and has not registered", p.to)
 	}
-	l.dropIfError(p.to, w)
 	if l.busy {
-		return nil, exchange.ErrBusy
+		n.Err = exchange.ErrBusy
+		return
 	}
+	l.dropIfError(p.to, w)
 	for _, q := range l.flights {
-		if q.to.port == p.to.port && q.con && !q.over && con && q.version >= 0 {
+		switch {
+		case q.to == p.to && !q.con:
+			q.over = true // the newest alone can be rejected
+		case q.to.port == p.to.port && q.con && !q.over && p.con && q.version >= 0:
 			l.Errorf("two confirmable notifications are on their way to peer %d", p.to.port)
 		}
 	}
-	p.version = l.look(p.to, w)
+	p.version = l.look(p.to, w, n.Seq)
 	l.flights = append(l.flights, p)
-	return p, nil
+	if p.con {
+		n.Pushed = p
+		return
+	}
+	l.ids++
+	n.ID = l.ids
+	peer, id := n.Peer, n.ID
+	p.done = func(err error) {
+		if errors.Is(err, exchange.ErrReset) {
+			l.rejected(peer, id)
+		}
+	}
+}
+
+func (l *observeLab) Watch(rejected func(exchange.Peer, uint16) bool) (stop func()) {
+	l.rejected = rejected
+	return func() {}
 }
 
 func (p *push) Forget() {
@@ -113,18 +141,18 @@ func (p *push) Supersede(due func()) {
 	p.due = due
 }
 
-func (p *push) Replace(w *exchange.Response) error {
+func (p *push) Replace(w *exchange.Response, seq uint32) error {
 	p.lab.lock()
 	defer p.lab.unlock()
 	if p.over {
 		return exchange.ErrClosed
 	}
-	p.lab.dropIfError(p.to, w)
 	if p.lab.busy {
 		return exchange.ErrBusy
 	}
+	p.lab.dropIfError(p.to, w)
 	p.due = nil
-	p.version = p.lab.look(p.to, w)
+	p.version = p.lab.look(p.to, w, seq)
 	return nil
 }
 
@@ -148,6 +176,11 @@ func (l *observeLab) drop(k observerKey) {
 	delete(l.path, k)
 	delete(l.seq, k)
 	delete(l.told, k)
+	for _, q := range l.flights {
+		if q.to == k && !q.con {
+			q.over = true // nobody is left to be removed
+		}
+	}
 }
 
 // dropIfError notes that who is told of an error is off the list.
@@ -183,11 +216,15 @@ func (l *observeLab) ask(k observerKey, n int, action uint64) {
 	err := l.server.ServeCoAP(w, r)
 	l.lock()
 	defer l.unlock()
-	switch notified := w.Options.Has(message.OptionObserve); {
+	seq, notified := w.Options.Uint(message.OptionObserve)
+	switch {
 	case notified && (err != nil || action != 0):
 		l.Fatalf("%v is registered: %v", k, err)
 	case notified:
-		l.look(k, w)
+		if !w.Code.IsSuccess() {
+			l.Errorf("%v is told %v with a sequence number", k, w.Code)
+		}
+		l.look(k, w, uint32(seq))
 	case action == 0 && err != nil:
 		l.drop(k)
 	case action == 0 && had:
@@ -314,6 +351,7 @@ func FuzzObserveServer(f *testing.F) {
 	f.Add(byte(3), []byte{0, 0, 0, 4, 0, 1, 3, 0, 3, 0, 8, 14, 3, 0, 6, 0, 8, 16, 9, 0, 3, 0, 9, 0})
 	f.Add(byte(0), []byte{0, 0, 0, 4, 0, 8, 0, 12, 0, 1, 0, 5, 0, 9, 0, 2, 3, 0}) // too many
 	f.Add(byte(1), []byte{0, 0, 0, 0x10, 3, 0, 3, 1, 9, 2, 5, 0, 0, 0, 9, 3, 6, 1, 9, 5, 0, 4, 0, 8, 0, 12, 0, 1, 0, 2})
+	f.Add(byte(22), []byte{0, 16, 3, 49, 0, 48}) // moves to another resource while a notification is on its way
 	f.Fuzz(func(t *testing.T, every byte, script []byte) {
 		if len(script) > 200 {
 			return

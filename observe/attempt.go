@@ -1,7 +1,7 @@
 package observe
 
 import (
-	"time"
+	"math"
 
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
@@ -11,31 +11,41 @@ import (
 // it is answered, so that no change is missed between rendering and registering.
 type attempt struct {
 	o       *observer
-	kept    *exchange.Request
-	seq     uint64
-	every   int
+	group   *group
+	route   *route
+	version uint32 // of group when it began
+	seq     uint32
+	every   uint32
 	success bool
 }
 
-// begin puts the sender of r on the list, if there is room.
+// begin puts the sender of r, which has no Observe option any more, on the list, if there is room.
 func (a *attempt) begin(s *Server, r *exchange.Request) {
-	if a.o = s.enter(r, time.Now()); a.o == nil {
+	every := s.cfg.ConfirmEvery
+	if s.cfg.ConfirmFor != nil {
+		every = orDefault(s.cfg.ConfirmFor(r), every)
+	}
+	a.every = uint32(min(every, math.MaxInt32))
+	var room [128]byte
+	key := s.share(room[:0], r, s.watch(r))
+	s.mu.Lock()
+	defer s.unlock()
+	a.group, a.route = s.hold(key, r), s.routeOf(r)
+	if a.o = s.enter(r, a.group, a.route); a.o == nil {
+		s.let(a.group)
 		return
 	}
-	a.kept = r.Clone()
-	a.kept.Options.Remove(message.OptionObserve)
-	a.every = s.cfg.ConfirmEvery
-	if s.cfg.ConfirmFor != nil {
-		a.every = orDefault(s.cfg.ConfirmFor(a.kept), a.every)
-	}
-	a.seq = s.reserve(a.o)
+	a.version = a.group.version
+	// The number is given out before the representation is made, so that of two
+	// representations the one that was started later has the higher number.
+	a.seq = s.number(a.o, s.begun())
 }
 
 // serve answers r.
 func (a *attempt) serve(s *Server, w *exchange.Response, r *exchange.Request) error {
 	defer func() { // also when the handler panics
 		if a.o != nil {
-			s.entered(a.o, a.kept, w, a.success, a.seq, a.every)
+			s.entered(a, w)
 		}
 	}()
 	err := s.next.ServeCoAP(w, r)
@@ -50,8 +60,8 @@ func (a *attempt) serve(s *Server, w *exchange.Response, r *exchange.Request) er
 		w.Code = message.Content
 	}
 	// A later 4.06 would not go with an Observe option.
-	if a.success = w.Code.IsSuccess() && acceptable(w, a.kept); a.success {
-		w.Options.SetUint(message.OptionObserve, a.seq&seqMask)
+	if a.success = w.Code.IsSuccess() && acceptable(w, a.group.req); a.success {
+		w.Options.SetUint(message.OptionObserve, uint64(a.seq))
 	} else {
 		w.Options.Remove(message.OptionObserve)
 	}

@@ -6,8 +6,10 @@
 //	server.go        registering and removing observers      sections 2 and 4.1
 //	attempt.go       one request that may register           section 4.1
 //	registry.go      the list of observers and its limits    section 4.1, 7
-//	notify.go        rendering and sending a notification    sections 4.2, 4.3 and 4.5
+//	sharing.go       what observers have in common
+//	notify.go        rendering and sending notifications     sections 4.2, 4.3 and 4.5
 //	pacing.go        when a notification may be sent         section 4.5.1
+//	timers.go        when something is due for an observer
 //	supersede.go     newer states while one is on its way    section 4.5.2
 //	stats.go         how many observers, and their fate
 //	client.go        one registration for all who ask        section 3.1

@@ -36,11 +36,24 @@ func (l *link) Renew(ctx context.Context, req *exchange.Request) error {
 	return l.send(w)
 }
 
-func (l *link) Push(_ exchange.Peer, _ message.Token, w *exchange.Response, _ bool, done func(error)) (exchange.Pushed, error) {
-	err := l.send(w)
-	go done(nil) // the acknowledgement
-	return l, err
+func (l *link) Push(w *exchange.Response, to []exchange.Notice, ready func()) {
+	for i := range to {
+		to[i].Pushed = l
+	}
+	ready()
+	for i := range to {
+		n := *w
+		n.Options = w.Options.Clone()
+		if n.Code.IsSuccess() {
+			n.Options.SetUint(message.OptionObserve, uint64(to[i].Seq))
+		}
+		l.send(&n)
+		go to[i].Done(nil) // the acknowledgement
+	}
 }
+
+// What is confirmable can be rejected by its acknowledgement alone.
+func (l *link) Watch(func(exchange.Peer, uint16) bool) (stop func()) { return func() {} }
 
 func (l *link) send(w *exchange.Response) error {
 	resp := new(exchange.Response)
@@ -62,9 +75,9 @@ func (l *link) Next(ctx context.Context, resp *exchange.Response) error {
 func (l *link) Close() error { return nil }
 
 // What is acknowledged at once is never superseded.
-func (l *link) Forget()                            {}
-func (l *link) Supersede(func())                   {}
-func (l *link) Replace(w *exchange.Response) error { return l.send(w) }
+func (l *link) Forget()                                  {}
+func (l *link) Supersede(func())                         {}
+func (l *link) Replace(*exchange.Response, uint32) error { return exchange.ErrClosed }
 
 // A lamp that can be observed: the handler renders requests and notifications alike, and whoever
 // changes the lamp says so.

@@ -267,6 +267,6 @@ func TestServeGroup(t *testing.T) {
 		l.register(1, "t", l.toTheGroup)
 		l.ask(1, "t", 1, l.toTheGroup)
 		require.Zero(t, l.Observers("/a"))
-		require.Empty(t, l.Server.peers)
+		require.Zero(t, l.Stats().Peers)
 	})
 }

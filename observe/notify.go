@@ -1,10 +1,11 @@
 package observe
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"time"
+	"slices"
 
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
@@ -23,86 +24,180 @@ func (s *Server) Notify(path string) {
 	if res == nil {
 		return
 	}
-	for _, g := range res.inTurn {
-		for _, o := range g.observers {
-			s.touch(o)
+	// Backwards: where a group goes away meanwhile, the last one takes its place, which has been visited then.
+	for i := len(res.inTurn) - 1; i >= 0; i = min(i, len(res.inTurn)) - 1 {
+		s.change(res.inTurn[i])
+		if i%someGroups == someGroups-1 {
+			s.unlock()
+			s.mu.Lock()
 		}
 	}
 }
+
+// Notify and Forget go on to other groups or observers after so many, so that requests do not wait for long.
+const someGroups, someObservers = 1024, 512
 
 // Forget removes the observers of the resources at a path without telling them, as a restart would.
 // They find out when Max-Age has passed.
 func (s *Server) Forget(path string) {
-	s.mu.Lock()
-	defer s.unlock()
-	res := s.resources[normalPath(path)]
-	if res == nil {
-		return
-	}
-	var all []*observer
-	for _, g := range res.inTurn {
-		all = append(all, g.observers...)
-	}
-	for _, o := range all {
-		s.remove(o, EndClosed)
+	path = normalPath(path)
+	for n := s.Observers(path); n > 0; n -= someObservers {
+		s.mu.Lock()
+		if res := s.resources[path]; res != nil {
+			s.forget(res, min(n, someObservers))
+		}
+		s.unlock()
 	}
 }
 
-// worker renders and sends what is queued, until there is no more.
-func (s *Server) worker() {
-	var w exchange.Response
+// forget removes some of the observers of res.
+func (s *Server) forget(res *resource, n int) {
+	for i := len(res.inTurn) - 1; i >= 0 && n > 0; i = min(i, len(res.inTurn)) - 1 {
+		for g := res.inTurn[i]; len(g.observers) > 0 && n > 0; n-- {
+			s.remove(g.observers[len(g.observers)-1], EndClosed)
+		}
+	}
+}
+
+// worker renders and sends notifications.
+type worker struct {
+	picked    []*observer
+	w         exchange.Response // what they are told
+	order     int64             // when that was begun to be made
+	version   uint32            // what state of the group it is
+	format    message.ContentFormat
+	formatted bool // w was a representation in that format
+
+	told, refused, replacing batch
+	refusal                  exchange.Response
+}
+
+// batch are notifications that are about to be sent.
+type batch struct {
+	ships   []ship
+	notices []exchange.Notice
+	sent    func() // takes over the results
+}
+
+// ship is a notification that is about to be sent to one observer.
+type ship struct {
+	o      *observer
+	flight *flight // nil: it is not confirmable
+	order  int64
+	final  bool // it ends the observation
+	why    End
+}
+
+func (b *batch) reset() {
+	clear(b.ships)
+	clear(b.notices)
+	b.ships, b.notices = b.ships[:0], b.notices[:0]
+}
+
+// add makes room for one more.
+func (b *batch) add() (*ship, *exchange.Notice) {
+	n := len(b.ships)
+	if n == cap(b.ships) || n == cap(b.notices) {
+		b.ships, b.notices = slices.Grow(b.ships, n+1), slices.Grow(b.notices, n+1)
+	}
+	b.ships, b.notices = b.ships[:n+1], b.notices[:n+1]
+	return &b.ships[n], &b.notices[n]
+}
+
+func (s *Server) newWorker() *worker {
+	if n := len(s.idle); n > 0 {
+		k := s.idle[n-1]
+		s.idle = s.idle[:n-1]
+		return k
+	}
+	k := new(worker)
+	for _, b := range [...]*batch{&k.told, &k.refused} {
+		b.sent = func() { s.sent(b) }
+	}
+	return k
+}
+
+// working renders and sends what is queued, until there is no more.
+func (s *Server) working() {
 	s.mu.Lock()
-	for len(s.queue) > 0 {
-		g := s.queue[0]
-		s.queue[0] = nil
-		s.queue = s.queue[1:]
-		s.notifyGroup(g, &w)
+	k := s.newWorker()
+	for s.queue.head != nil {
+		g := s.queue.head
+		if s.queue.head = g.after; g.after == nil {
+			s.queue.tail = nil
+		}
+		g.after = nil
+		s.notifyGroup(g, k)
 	}
 	s.running--
+	k.w.Reset()
+	k.refusal.Reset()
+	s.idle = append(s.idle, k)
 	s.unlock()
 }
 
-// shipment is a notification that is about to be sent.
-type shipment struct {
-	o   *observer
-	req *exchange.Request
-	seq uint64
-}
+// shipBatch is how many notifications are sent at once.
+const shipBatch = 128
 
-// notifyGroup renders once for all observers of g that are ready. mu is held, but not meanwhile.
-func (s *Server) notifyGroup(g *group, w *exchange.Response) {
-	ready, now := g.ready, time.Now()
-	g.ready, g.queued, g.busy = nil, false, true
-	var ships []shipment
-	for _, o := range ready {
+// notifyGroup tells the observers of g that are ready, and looks for those that have to be told. It renders once, unless
+// something changes meanwhile. mu is held, but not while it renders and sends.
+func (s *Server) notifyGroup(g *group, k *worker) {
+	g.queued, g.busy = false, true
+	rendered := false
+	// One round through all of them; then it is the turn of other groups.
+	for range len(g.observers)/shipBatch + 2 {
+		s.sweep(g)
+		newest := s.pick(g, k)
 		switch {
-		case o.removed || s.closed:
-			s.land(o)
-		case o.group != g: // it has registered anew, for something else
-			s.ready(o)
-		default:
-			o.dirty = false
-			ships = append(ships, shipment{o, o.req, s.nextSeq(o, now)})
+		case len(k.picked) > 0:
+			if !rendered || k.version != g.version || k.order <= newest {
+				rendered = true
+				k.order, k.version = s.begun(), g.version
+				s.stats.Rendered++
+				s.unlock()
+				s.render(k, g.req)
+				s.mu.Lock()
+			}
+			s.address(g, k)
+			s.setTimer()
+			s.unlock()
+			s.send(g.req.Pusher(), k)
+			s.mu.Lock()
+			s.expire() // also sets the timer for what was sent
+		case g.sweeping:
+			s.unlock()
+			s.mu.Lock()
 		}
-	}
-	if len(ships) > 0 {
-		s.stats.Rendered++
-		s.unlock()
-		s.render(w, ships[0].req)
-		for _, sh := range ships {
-			s.ship(sh, w)
-		}
-		s.mu.Lock()
 	}
 	g.busy = false
 	s.enqueue(g)
 }
 
+// pick takes observers that are ready, and returns when what the last one was told was begun to be made.
+func (s *Server) pick(g *group, k *worker) (newest int64) {
+	clear(k.picked)
+	k.picked = k.picked[:0]
+	for len(k.picked) < shipBatch && g.ready.head != nil {
+		o := g.ready.head
+		s.unlist(o)
+		o.place = inHand
+		o.clear(dirty)
+		newest = max(newest, o.order)
+		k.picked = append(k.picked, o)
+	}
+	return newest
+}
+
 // render asks the handler for the present state.
-func (s *Server) render(w *exchange.Response, r *exchange.Request) {
+func (s *Server) render(k *worker, r *exchange.Request) {
+	w := &k.w
 	w.Reset()
-	r = r.Clone() // the handler may do with it what it likes
-	settle(w, r, s.call(w, r))
+	c := r.Clone() // the handler may do with it what it likes
+	settle(w, c, s.call(w, c))
+	k.format, k.formatted = w.Options.ContentFormat()
+	k.formatted = k.formatted && w.Code == message.Content
+	validate(w, r)
+	k.refusal.Reset()
 }
 
 // call calls the handler and turns a panic into an error.
@@ -120,133 +215,169 @@ func (s *Server) call(w *exchange.Response, r *exchange.Request) (err error) {
 	return err
 }
 
-// ship sends w, with a sequence number, to one observer.
-func (s *Server) ship(sh shipment, w *exchange.Response) {
-	o := sh.o
-	v := *w // options and payload are shared: what differs is put on a copy
-	v.Options = w.Options.Borrow()
-	s.mu.Lock()
-	if o.removed || sh.seq <= o.sent {
-		// Gone, or another request of it was answered with a newer state meanwhile.
-		if o.replacing == isReplacing && o.pushed != nil {
-			s.after = append(s.after, o.pushed.Forget)
-			o.pushed = nil
-		}
-		o.replacing = notReplacing
-		s.land(o)
-		s.unlock()
-		return
-	}
-	why := s.address(o, sh, &v)
-	final := !v.Code.IsSuccess()
-	now := time.Now()
-	replace := o.replacing == isReplacing && o.pushed != nil
-	con := replace || final || o.force || o.nons >= o.every-1 || now.Sub(o.confirmedAt) >= s.cfg.ConfirmWithin
-	previous, flight := o.pushed, o.flight
-	o.sent = sh.seq
-	if !replace {
-		o.replacing = notReplacing
-	}
-	if !replace || final {
-		o.pushed = nil
-	}
-	if final {
-		s.remove(o, why) // keeps its place until the error has arrived
-	} else {
-		s.launched(o, con, now)
-	}
-	s.unlock()
-	if replace {
-		s.replace(o, sh, previous, &v, final)
-		return
-	}
-	if previous != nil {
-		// Only the newest notification is waited for to be rejected.
-		previous.Forget()
-	}
-	s.push(o, sh, &v, con, final, flight)
-}
-
-// push sends v, which is addressed to o. final says that it ends the observation.
-func (s *Server) push(o *observer, sh shipment, v *exchange.Response, con, final bool, flight uint64) {
-	p, err := sh.req.Pusher().Push(sh.req.Peer(), sh.req.Token(), v, con, func(err error) { s.done(o, flight, con, err) })
-	s.mu.Lock()
-	defer s.unlock()
-	if err != nil {
-		s.notSent(o, sh, err)
-		return
-	}
-	if con {
-		s.stats.Confirmable++
-	} else {
-		s.stats.NonConfirmable++
-	}
-	if final || o.flight != flight || con && !o.inFlight {
-		return
-	}
-	if o.removed {
-		s.after = append(s.after, p.Forget)
-		s.land(o)
-		return
-	}
-	o.pushed, o.confirmable = p, con
-	if o.dirty && con {
-		s.supersede(o)
-	}
-}
-
-// address makes v the notification for one observer: with its sequence number, or an error and
-// why that ends the observation.
-func (s *Server) address(o *observer, sh shipment, v *exchange.Response) End {
-	why := EndError
-	if f, ok := v.Options.ContentFormat(); v.Code == message.Content {
-		switch {
-		case ok && !o.hasFormat:
-			o.format, o.hasFormat = f, true
-		case ok && f != o.format:
-			// (RFC 7641 section 4.2)
-			fail(v, &exchange.Error{Code: message.NotAcceptable})
-			why = EndFormat
+// address makes notifications of what has been rendered for those that were picked.
+func (s *Server) address(g *group, k *worker) {
+	k.told.reset()
+	k.refused.reset()
+	k.replacing.reset()
+	now := s.now()
+	for _, o := range k.picked {
+		switch f := o.flight; {
+		case o.is(removed):
+			o.place = nowhere
+			s.land(o)
+		case o.group != g: // it has registered anew, for something else
+			o.place = nowhere
+			s.ready(o)
+		case o.order > k.order:
+			// Another request of it was answered with a newer state meanwhile, or is being answered: that may take long.
+			if f != nil && f.replacing == isReplacing {
+				s.after = append(s.after, f.pushed.Forget)
+				o.flight = nil
+			}
+			if o.handling > 0 {
+				o.set(dirty)
+			}
+			o.place = nowhere
+			s.over(o)
+		default:
+			s.addressOne(o, k, now)
 		}
 	}
-	validate(v, sh.req)
-	if v.Code.IsSuccess() {
-		v.Options.SetUint(message.OptionObserve, sh.seq&seqMask)
-	}
-	return why
 }
 
-// launched notes that a notification leaves now.
-func (s *Server) launched(o *observer, con bool, now time.Time) {
-	if con {
-		o.nons, o.force = 0, false
-		return
-	}
-	o.nons++
-	o.landsAt = now.Add(s.cfg.NonInterval)
-	o.settleAt = now.Add(max(s.cfg.Settle, s.cfg.NonInterval))
-	s.arm(o)
-}
-
-// done is called when a notification was acknowledged or rejected, or has failed.
-func (s *Server) done(o *observer, flight uint64, con bool, err error) {
-	s.mu.Lock()
-	defer s.unlock()
-	if o.flight == flight {
-		o.pushed = nil // it is over
-	}
+func (s *Server) addressOne(o *observer, k *worker, now int64) {
+	b, final, why := &k.told, !k.w.Code.IsSuccess(), EndError
 	switch {
-	case err == nil:
-		o.confirmedAt = time.Now()
-	case con || errors.Is(err, exchange.ErrReset):
+	case k.formatted && !o.is(hasFormat):
+		o.format = k.format
+		o.set(hasFormat)
+	case k.formatted && o.format != k.format:
+		// (RFC 7641 section 4.2)
+		b, final, why = &k.refused, true, EndFormat
+		if k.refusal.Code == message.Empty {
+			k.refusal = k.w
+			k.refusal.Options = k.w.Options.Clone()
+			fail(&k.refusal, &exchange.Error{Code: message.NotAcceptable})
+		}
+	}
+	replaces := o.flight != nil
+	if replaces {
+		b = &k.replacing
+	}
+	sh, n := b.add()
+	*sh = ship{o: o, flight: o.flight, order: k.order, final: final, why: why}
+	n.Peer, n.Token = o.route.peer, s.tokenOf(o)
+	n.Peer.Addr = o.from.remote
+	n.Seq = s.number(o, k.order)
+	if !replaces && (final || o.is(force) || o.nons+1 >= o.every || now-o.confirmedAt >= int64(s.cfg.ConfirmWithin)) {
+		s.confirm(sh, n)
+	}
+}
+
+// confirm makes a notification confirmable.
+func (s *Server) confirm(sh *ship, n *exchange.Notice) {
+	f := &flight{o: sh.o, final: sh.final}
+	sh.flight, sh.o.flight = f, f
+	n.Confirmable = true
+	n.Done = func(err error) { s.done(f, err) }
+}
+
+// send sends what address has made.
+func (s *Server) send(p exchange.Pusher, k *worker) {
+	if b := &k.told; len(b.ships) > 0 {
+		p.Push(&k.w, b.notices, b.sent)
+	}
+	if b := &k.refused; len(b.ships) > 0 {
+		p.Push(&k.refusal, b.notices, b.sent)
+	}
+	for i := range k.replacing.ships {
+		s.replace(p, k, i)
+	}
+}
+
+// sent takes over the results of a batch.
+func (s *Server) sent(b *batch) {
+	s.mu.Lock()
+	defer s.unlock()
+	lands := s.now() + int64(s.cfg.NonInterval)
+	for i := range b.ships {
+		sh, n := &b.ships[i], &b.notices[i]
+		o := sh.o
+		if o.place == inHand {
+			o.place = nowhere
+		}
+		switch {
+		case n.Err != nil:
+			s.notSent(sh, n, n.Err)
+		case sh.flight != nil:
+			s.launched(sh, n)
+		default:
+			s.stats.NonConfirmable++
+			o.nons++
+			if o.is(removed) {
+				s.land(o)
+				continue
+			}
+			s.setID(o, n.ID, true)
+			s.await(o, landing, lands)
+		}
+	}
+}
+
+// launched notes that a confirmable notification is on its way.
+func (s *Server) launched(sh *ship, n *exchange.Notice) {
+	o, f := sh.o, sh.flight
+	s.stats.Confirmable++
+	f.pushed = n.Pushed
+	if o.is(removed) {
+		if o.flight == f {
+			s.after = append(s.after, f.pushed.Forget)
+			o.flight = nil
+		}
+		s.land(o)
+		return
+	}
+	o.nons = 0
+	o.clear(force)
+	s.setID(o, 0, false)
+	switch {
+	case sh.final:
+		s.end(sh)
+	case o.is(dirty) && !f.over:
+		s.supersede(f)
+	}
+}
+
+// end removes the observer of a final notification, which keeps its place until that has arrived; but not if
+// it has registered anew since.
+func (s *Server) end(sh *ship) {
+	if sh.flight.final = sh.o.order == sh.order; sh.flight.final {
+		s.remove(sh.o, sh.why)
+	}
+}
+
+// done is called when a confirmable notification was acknowledged or rejected, or has failed.
+func (s *Server) done(f *flight, err error) {
+	s.mu.Lock()
+	defer s.unlock()
+	o := f.o
+	current := o.flight == f
+	f.over = true
+	if current {
+		o.flight = nil
+	}
+	if err == nil {
+		o.confirmedAt = s.now()
+	} else {
 		s.remove(o, endOf(err)) // (section 4.5)
 	}
 	switch {
-	case o.flight != flight:
-	case o.replacing != notReplacing:
-		o.replacing = replacingOver // who replaces it goes on with its place
+	case !current:
+	case f.replacing != notReplacing:
+		f.replacing = replacingOver // who replaces it goes on with its place
 	default:
-		s.land(o)
+		s.over(o)
 	}
 }
 
@@ -263,21 +394,24 @@ func endOf(err error) End {
 }
 
 // notSent deals with a notification that the endpoint did not take.
-func (s *Server) notSent(o *observer, sh shipment, err error) {
+func (s *Server) notSent(sh *ship, n *exchange.Notice, err error) {
+	o := sh.o
+	if f := o.flight; f != nil && f.pushed == nil {
+		o.flight = nil
+	}
 	switch {
-	case o.removed:
+	case o.is(removed):
 	case errors.Is(err, exchange.ErrBusy):
-		s.stats.Postponed++
-		o.dirty = true
-		o.retryAt = time.Now().Add(retryDelay())
+		s.retry(o)
 	case errors.Is(err, exchange.ErrClosed):
 		s.remove(o, EndClosed)
 	default:
-		s.cfg.Logger.Error("observe: notification not sent", "path", o.group.in.path, "peer", sh.req.Peer(), "error", err)
+		s.cfg.Logger.Error("observe: notification not sent", "path", o.group.in.path, "peer", n.Peer, "error", err)
+		p, last := o.group.req.Pusher(), exchange.Notice{Peer: n.Peer, Token: bytes.Clone(n.Token), Confirmable: true}
 		s.remove(o, EndUnsendable)
 		s.after = append(s.after, func() {
 			w := exchange.Response{Code: message.InternalServerError}
-			sh.req.Pusher().Push(sh.req.Peer(), sh.req.Token(), &w, true, nil)
+			p.Push(&w, []exchange.Notice{last}, nil)
 		})
 	}
 	s.land(o)

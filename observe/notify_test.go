@@ -87,7 +87,8 @@ func TestNonConfirmable(t *testing.T) {
 			types = append(types, n.con)
 			if previous != nil && !previous.con {
 				require.GreaterOrEqual(t, n.at.Sub(previous.at), 3*time.Second)
-				require.True(t, previous.forgotten)
+				previous.done(exchange.ErrReset)
+				require.True(t, previous.unknown, "the newest one alone can be rejected")
 			}
 			previous = n
 			if n.con {
@@ -253,16 +254,19 @@ func TestConcurrent(t *testing.T) {
 		wg.Wait()
 		pass(time.Minute)
 		l.Server.mu.Lock()
-		for _, p := range l.Server.peers {
-			require.Zero(t, p.outstanding)
-			require.Empty(t, p.waiting)
-		}
-		for _, o := range l.Server.observers {
-			require.False(t, o.dirty || o.inFlight || o.waiting || o.removed)
-			require.Zero(t, o.handling)
+		for _, g := range l.Server.groups {
+			for _, o := range g.observers {
+				require.False(t, o.is(dirty|inFlight|removed), o.place)
+				require.Contains(t, []place{settling, confirming, atConfirm}, o.place)
+				require.Zero(t, o.handling)
+				require.Zero(t, o.from.outstanding)
+				require.Zero(t, o.from.crowd.waiting.n)
+			}
+			require.False(t, g.sweeping || g.queued || g.busy)
+			require.Zero(t, g.ready.n+g.users)
 		}
 		require.Zero(t, l.Server.running)
-		require.Empty(t, l.Server.queue)
+		require.Nil(t, l.Server.queue.head)
 		l.Server.mu.Unlock()
 		for port := range uint16(20) {
 			for i := range 4 {
@@ -272,6 +276,8 @@ func TestConcurrent(t *testing.T) {
 		close(stop)
 		st := l.Stats()
 		require.Zero(t, st.Observers+st.Peers+st.Resources)
-		require.Empty(t, l.Server.timers)
+		require.Nil(t, l.Server.firstDue())
+		require.Empty(t, l.Server.groups)
+		require.Empty(t, l.Server.routes)
 	})
 }

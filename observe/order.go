@@ -38,9 +38,10 @@ func newClock(now time.Time) clock {
 	return clock{base: ticks(now.Unix(), now.Nanosecond()), start: now}
 }
 
-func (c clock) at(now time.Time) uint64 {
-	d := max(now.Sub(c.start), 0)
-	return c.base + ticks(int64(d/time.Second), int(d%time.Second))
+// at returns the number for a time, in nanoseconds since the start.
+func (c clock) at(now int64) uint64 {
+	now = max(now, 0)
+	return c.base + ticks(now/int64(time.Second), int(now%int64(time.Second)))
 }
 
 func ticks(seconds int64, nanoseconds int) uint64 {

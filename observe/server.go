@@ -4,11 +4,11 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/coapkit/coap/exchange"
-	"github.com/coapkit/coap/internal/entropy"
 	"github.com/coapkit/coap/message"
 )
 
@@ -28,7 +28,8 @@ type ServerConfig struct {
 	// an identity: what is shown to one of those is never shown to another.
 	PerPeer func(*exchange.Request) bool
 	// MaxObservers is how many observers there may be, 0 means 10000. Who comes later is
-	// answered without being registered.
+	// answered without being registered. Each takes some 200 bytes here, where requests are small and
+	// many are equal.
 	MaxObservers int
 	// MaxPerPeer is how many of them one peer may have, 0 means 100.
 	MaxPerPeer int
@@ -102,27 +103,40 @@ type Server struct {
 	time clock
 	work sync.WaitGroup // of the workers, which Close waits for
 
-	mu        sync.Mutex // guards the rest
-	observers map[key]*observer
-	peers     map[peerKey]*client
-	resources map[string]*resource
-	leisures  map[netip.Addr]time.Time // when the last leisure for a group ends
-	queue     []*group                 // those with observers that may be notified
-	running   int                      // workers
-	timers    heap
-	timer     *time.Timer
-	timerAt   time.Time
-	after     []func() // to be called when mu is released
-	stats     Stats
-	closed    bool
+	watching sync.Mutex // guards those that are watched
+	watched  map[exchange.Pusher]watched
+	pushers  uint32 // counts them
+
+	mu         sync.Mutex // guards the rest
+	clients    clients
+	longTokens map[*observer]message.Token
+	routes     map[routeKey]*route
+	groups     map[string]*group
+	resources  map[string]*resource
+	leisures   map[netip.Addr]int64 // when the last leisure for a group ends
+	count      int                  // observers
+	last       int64                // see begun
+
+	queue      struct{ head, tail *group } // those with observers that may be notified
+	running    int                         // workers
+	idle       []*worker                   // that rest
+	landing    list                        // see place
+	settling   list
+	confirming list
+	timers     heap
+	timer      *time.Timer
+	timerAt    int64    // 0: not set
+	after      []func() // to be called when mu is released
+	stats      Stats
+	closed     bool
 }
 
 // NewServer returns a Server around next.
 func NewServer(next exchange.Handler, cfg ServerConfig) *Server {
 	s := &Server{
 		next: next, cfg: cfg.withDefaults(), time: newClock(time.Now()),
-		observers: make(map[key]*observer), peers: make(map[peerKey]*client), resources: make(map[string]*resource),
-		leisures: make(map[netip.Addr]time.Time),
+		clients: newClients(), longTokens: make(map[*observer]message.Token), routes: make(map[routeKey]*route),
+		groups: make(map[string]*group), resources: make(map[string]*resource), leisures: make(map[netip.Addr]int64),
 	}
 	s.timer = time.AfterFunc(time.Hour, s.tick)
 	s.timer.Stop()
@@ -155,12 +169,26 @@ func (s *Server) Close() error {
 // may call it.
 func (s *Server) Stop() {
 	s.mu.Lock()
-	defer s.unlock()
 	s.closed = true
-	for _, o := range s.observers {
-		s.remove(o, EndClosed)
+	for _, res := range s.resources {
+		for _, g := range slices.Clone(res.inTurn) {
+			for len(g.observers) > 0 {
+				s.remove(g.observers[len(g.observers)-1], EndClosed)
+			}
+		}
 	}
 	s.timer.Stop()
+	s.unlock()
+	s.unwatchAll()
+}
+
+// now is the time in nanoseconds since the start.
+func (s *Server) now() int64 { return int64(time.Since(s.time.start)) }
+
+// begun is now, and differs from call to call: when a representation was begun to be made.
+func (s *Server) begun() int64 {
+	s.last = max(s.last+1, s.now())
+	return s.last
 }
 
 // unlock releases mu, then does what must not be done under it.
@@ -182,15 +210,15 @@ func (s *Server) ServeCoAP(w *exchange.Response, r *exchange.Request) error {
 	if !ok || r.Code != message.GET && r.Code != message.FETCH || s.cfg.Observable != nil && !s.cfg.Observable(r) {
 		return s.next.ServeCoAP(w, r)
 	}
+	if b, _ := r.Options.Uint(message.OptionBlock1); b&8 == 0 { // else the last block says to gather it all
+		r.Options.Remove(message.OptionObserve)
+	}
 	var a attempt
 	switch {
 	case action == deregister:
 		s.deregister(r)
 	case action == register && observable(r):
 		a.begin(s, r)
-	}
-	if b, _ := r.Options.Uint(message.OptionBlock1); b&8 == 0 { // else the last block says to gather it all
-		r.Options.Remove(message.OptionObserve)
 	}
 	return a.serve(s, w, r)
 }
@@ -266,6 +294,3 @@ func validate(w *exchange.Response, r *exchange.Request) {
 		}
 	}
 }
-
-// retryDelay is how long to wait after the endpoint had no room for a notification.
-func retryDelay() time.Duration { return time.Second + entropy.N(2*time.Second) }

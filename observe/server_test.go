@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +38,8 @@ type lab struct {
 	rendered int
 	sent     []*note
 	err      error // of Push
+	ids      uint16
+	rejected atomic.Pointer[func(exchange.Peer, uint16) bool]
 	fate     []string
 }
 
@@ -49,6 +52,7 @@ type note struct {
 	done      func(error)
 	at        time.Time
 	forgotten bool
+	unknown   bool   // done was called, and nobody waited for it
 	due       func() // it is outdated
 	over      bool   // Replace fails
 	lab       *lab
@@ -90,16 +94,46 @@ func (l *lab) serve(w *exchange.Response, r *exchange.Request) error {
 	return w.Text(l.value)
 }
 
-func (l *lab) Push(to exchange.Peer, token message.Token, w *exchange.Response, con bool, done func(error)) (exchange.Pushed, error) {
+func (l *lab) Push(w *exchange.Response, to []exchange.Notice, ready func()) {
+	for i := range to {
+		l.push(w, &to[i])
+	}
+	if ready != nil {
+		ready()
+	}
+}
+
+func (l *lab) push(w *exchange.Response, to *exchange.Notice) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err != nil {
-		return nil, l.err
+	if to.Err = l.err; to.Err != nil {
+		return
 	}
-	n := &note{to: to, token: string(token), con: con, done: done, at: time.Now(), lab: l}
-	require.NoError(l, n.resp.Receive(&message.Message{Code: w.Code, Options: w.Options, Payload: w.Payload}, to))
+	l.ids++
+	n := &note{to: to.Peer, token: string(to.Token), con: to.Confirmable, done: to.Done, at: time.Now(), lab: l}
+	l.copy(n, w, to.Seq)
 	l.sent = append(l.sent, n)
-	return n, nil
+	if n.con {
+		to.Pushed = n
+		return
+	}
+	to.ID = l.ids
+	peer, id := to.Peer, to.ID
+	n.done = func(error) { n.unknown = !(*l.rejected.Load())(peer, id) }
+}
+
+// copy makes w, with a sequence number, what n says.
+func (l *lab) copy(n *note, w *exchange.Response, seq uint32) {
+	o := w.Options.Clone()
+	if w.Code.IsSuccess() {
+		o.SetUint(message.OptionObserve, uint64(seq))
+	}
+	require.NoError(l, n.resp.Receive(&message.Message{Code: w.Code, Options: o, Payload: w.Payload}, n.to))
+}
+
+func (l *lab) Watch(rejected func(exchange.Peer, uint16) bool) (stop func()) {
+	l.rejected.Store(&rejected)
+	return func() {}
 }
 
 func (l *lab) set(value string) {
@@ -239,8 +273,10 @@ func TestRegister(t *testing.T) {
 		l.answer = func(w *exchange.Response, r *exchange.Request) error { panic("oh") }
 		require.Panics(t, func() { l.ask(2, "t", 0) })
 		require.Zero(t, l.Stats().Observers)
-		require.Empty(t, l.Server.peers)
+		require.Zero(t, l.Stats().Peers)
 		require.Empty(t, l.Server.resources)
+		require.Empty(t, l.Server.groups)
+		require.Empty(t, l.Server.routes)
 	})
 	// Proves 7641-4.1-03, 7641-4.1-04, 7641-2-s10.
 	bubble(t, "limits", func(t *testing.T) {
@@ -271,6 +307,9 @@ func TestLatestWins(t *testing.T) {
 		require.True(t, first.con)
 		for i := range 10 {
 			l.set(fmt.Sprint("skipped ", i))
+			if i < 5 {
+				synctest.Wait()
+			}
 		}
 		l.set("last")
 		l.idle("one at a time")

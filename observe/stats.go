@@ -70,7 +70,7 @@ func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.stats
-	st.Observers, st.Peers, st.Resources = len(s.observers), len(s.peers), len(s.resources)
+	st.Observers, st.Peers, st.Resources = s.count, s.clients.n, len(s.resources)
 	return st
 }
 
@@ -80,7 +80,7 @@ func (s *Server) Observers(path string) int {
 	defer s.mu.Unlock()
 	n := 0
 	if res := s.resources[normalPath(path)]; res != nil {
-		for _, g := range res.groups {
+		for _, g := range res.inTurn {
 			n += len(g.observers)
 		}
 	}

@@ -10,7 +10,16 @@ import (
 // (RFC 7641 section 4.5.2): where it would be retransmitted, the present state is rendered and sent in
 // its place. What is acknowledged in time costs nothing.
 
-// replacing is the state of an observer with such a notification.
+// flight is a confirmable notification on its way.
+type flight struct {
+	o         *observer
+	pushed    exchange.Pushed // nil while it is being sent
+	replacing replacing
+	final     bool // it has ended the observation
+	over      bool // it was acknowledged or rejected, or has failed
+}
+
+// replacing says whether another notification is to take the place of one.
 type replacing uint8
 
 const (
@@ -19,53 +28,63 @@ const (
 	replacingOver           // and the notification, the old or the new one, was acknowledged meanwhile
 )
 
-// supersede says that the confirmable notification on its way to o is outdated. mu is held.
-func (s *Server) supersede(o *observer) {
-	p, flight := o.pushed, o.flight
-	s.after = append(s.after, func() { p.Supersede(func() { s.retransmit(o, flight) }) })
+// supersede says that f is outdated. mu is held.
+func (s *Server) supersede(f *flight) {
+	s.after = append(s.after, func() { f.pushed.Supersede(func() { s.retransmit(f) }) })
 }
 
 // retransmit is called when an outdated notification would be retransmitted.
-func (s *Server) retransmit(o *observer, flight uint64) {
+func (s *Server) retransmit(f *flight) {
 	s.mu.Lock()
 	defer s.unlock()
-	if o.flight != flight || !o.inFlight || o.replacing != notReplacing || o.removed {
-		return
+	if o := f.o; o.flight == f && f.replacing == notReplacing && !o.is(removed) {
+		f.replacing = isReplacing
+		s.ready(o)
 	}
-	o.replacing = isReplacing
-	s.ready(o)
 }
 
-// replace sends w in place of the notification p on its way to o, or by itself if that has just ended.
-func (s *Server) replace(o *observer, sh shipment, p exchange.Pushed, w *exchange.Response, final bool) {
-	err := p.Replace(w)
+// replace sends what has been rendered in place of a notification on its way, or by itself if that has just ended.
+func (s *Server) replace(p exchange.Pusher, k *worker, i int) {
+	sh, n := &k.replacing.ships[i], &k.replacing.notices[i]
+	o, f, w := sh.o, sh.flight, &k.w
+	if sh.why == EndFormat {
+		w = &k.refusal
+	}
+	err := f.pushed.Replace(w, n.Seq)
 	s.mu.Lock()
-	over := o.replacing == replacingOver
-	o.replacing = notReplacing
+	over := f.replacing == replacingOver
+	f.replacing = notReplacing
+	if o.place == inHand {
+		o.place = nowhere
+	}
 	switch {
 	case err == nil:
 		s.stats.Confirmable++
 		s.stats.Superseded++
-		if o.dirty && o.pushed != nil {
-			s.supersede(o) // once more
+		if sh.final {
+			s.end(sh)
+		} else if o.is(dirty) && !over && !o.is(removed) {
+			s.supersede(f) // once more
 		}
-	case errors.Is(err, exchange.ErrClosed) && o.inFlight && (final || !o.removed):
-		o.pushed = nil
-		o.flight++ // so that the end of p, if it is told later, is not that of what follows
-		flight := o.flight
+	case errors.Is(err, exchange.ErrClosed) && o.is(inFlight) && !o.is(removed):
+		s.confirm(sh, n) // the end of f, if it is told later, is not that of what follows
+		b := &k.told
+		b.reset()
+		anew, notice := b.add()
+		*anew, *notice = *sh, *n
 		s.unlock()
-		s.push(o, sh, w, true, final, flight)
+		p.Push(w, b.notices, b.sent)
 		return
 	case errors.Is(err, exchange.ErrClosed):
 		over = true
 	case errors.Is(err, exchange.ErrBusy):
 		s.stats.Postponed++
-		o.dirty = true // p is still outdated: retransmit will be called again
+		o.set(dirty) // f is still outdated: retransmit will be called again
 	default:
-		s.notSent(o, sh, err)
+		s.notSent(sh, n, err)
 	}
 	if over {
-		s.land(o)
+		s.over(o)
 	}
 	s.unlock()
 }

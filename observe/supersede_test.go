@@ -18,15 +18,19 @@ func (n *note) Supersede(due func()) {
 }
 
 // Replace notes w as one more notification with the same end.
-func (n *note) Replace(w *exchange.Response) error {
+func (n *note) Replace(w *exchange.Response, seq uint32) error {
 	n.lab.mu.Lock()
-	over := n.over
-	n.lab.mu.Unlock()
-	if over {
+	defer n.lab.mu.Unlock()
+	switch {
+	case n.over:
 		return &exchange.OpError{Err: exchange.ErrClosed}
+	case n.lab.err != nil:
+		return n.lab.err
 	}
-	_, err := n.lab.Push(n.to, message.Token(n.token), w, true, n.done)
-	return err
+	next := &note{to: n.to, token: n.token, con: true, done: n.done, at: time.Now(), lab: n.lab}
+	n.lab.copy(next, w, seq)
+	n.lab.sent = append(n.lab.sent, next)
+	return nil
 }
 
 // wantDue expects that the notification is outdated, and says that it would be retransmitted.

@@ -82,6 +82,7 @@ type Engine struct {
 	tracing bool
 
 	limitUnverified bool
+	watcher         any // see WatchResets
 
 	groupMIDs midAllocator
 	gen       uint32 // of the next incoming
@@ -127,6 +128,7 @@ const (
 	EventResponse                      // the response to a request of ours
 	EventAcked                         // a notification of ours was acknowledged
 	EventOutdated                      // Replace a notification of ours: it would be retransmitted, but for Supersede
+	EventRejected                      // a Reset came, maybe of a notification by Notify, whose ID is that of Message
 	EventDone                          // the window of a request of ours to a group is over
 	EventPong                          // a ping of ours was answered
 	EventEnd                           // an exchange of ours ended with Err

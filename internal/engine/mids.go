@@ -93,6 +93,12 @@ func (a *midAllocator) expire(now int64) {
 	}
 }
 
+// inUse reports whether a message ID of the peers' range was given out and is within its lifetime.
+func (a *midAllocator) inUse(now int64, mid uint16) bool {
+	a.expire(now)
+	return mid < midsForPeers && (int(a.next)+midsForPeers-1-int(mid))%midsForPeers < int(a.live)
+}
+
 // nextFree is when the oldest IDs become free; lastFree when all are.
 func (a *midAllocator) nextFree() int64 {
 	if a.buckets == nil {

@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/coapkit/coap/codec"
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
+	"github.com/coapkit/coap/transport"
 )
 
 // Exchanges with several responses and responses that nobody has just asked for: what
@@ -78,17 +80,17 @@ func (e *Engine) Renew(now time.Time, id Exchange, m *message.Message) error {
 	return err
 }
 
-// Push sends m, a response with the token of a request that was answered already. A Confirmable
-// one ends with EventAcked or EventEnd; a Non-confirmable one with EventEnd if it is rejected
-// within NON_LIFETIME, or with nothing. To forget it sooner, cancel it.
+// Push sends m, a response with the token of a request that was answered already, in a Confirmable message. It ends
+// with EventAcked or EventEnd. To forget it sooner, cancel it.
 func (e *Engine) Push(now time.Time, to Target, m *message.Message, user any) (Exchange, error) {
 	e.setNow(now)
 	to.IfIndex = backBy(to.Remote, to.IfIndex)
-	x, err := e.newExchange(kindPush, m.Type == message.Confirmable, to, RequestOptions{User: user})
+	x, err := e.newExchange(kindPush, true, to, RequestOptions{User: user})
 	if err != nil {
 		return Exchange{}, err
 	}
 	e.view = *m
+	e.view.Type = message.Confirmable
 	x.buf, err = e.encode(&e.view)
 	e.view = message.Message{}
 	if err != nil {
@@ -96,4 +98,72 @@ func (e *Engine) Push(now time.Time, to Target, m *message.Message, user any) (E
 		return Exchange{}, err
 	}
 	return e.launch(x, false)
+}
+
+// Notify makes d a Non-confirmable notification, for the caller to send: header and token, then rest, the encoded
+// options and payload. Nothing is kept of it but its message ID, which is returned: a Reset within the lifetime of
+// that is an EventRejected. The error is ErrTooLarge, ErrBusy, ErrClosed or a FormatError; nothing has changed then.
+func (e *Engine) Notify(now time.Time, to Target, code message.Code, token message.Token, rest []byte, d *transport.Datagram) (mid uint16, err error) {
+	e.setNow(now)
+	if e.closed {
+		return 0, exchange.ErrClosed
+	}
+	m := &e.view
+	*m = message.Message{Type: message.NonConfirmable, Code: code, Token: token}
+	defer func() { e.view = message.Message{} }()
+	if codec.SizeUDP(m)+len(rest) > e.limits.MessageSize {
+		return 0, exchange.ErrTooLarge
+	}
+	key := peerKey{addr: to.Remote}
+	if to.Session != nil {
+		key = peerKey{session: to.Session}
+	}
+	data, err := codec.AppendUDP(d.Data[:0], m)
+	if err != nil {
+		return 0, err
+	}
+	row := e.row(key, to.Remote)
+	if row == 0 {
+		return 0, exchange.ErrBusy
+	}
+	defer e.release(row)
+	p := e.peer(row)
+	mid, ok := e.takeMID(p, e.lifetimes[lifetimeNon])
+	if p.exchanges.head == nil {
+		e.rest(p)
+	}
+	if !ok {
+		return 0, exchange.ErrBusy
+	}
+	binary.BigEndian.PutUint16(data[2:], mid)
+	r := e.routeTo(row, to.Local, backBy(to.Remote, to.IfIndex))
+	*d = transport.Datagram{Data: append(data, rest...), Remote: r.remote, Local: r.local, IfIndex: r.ifIndex, Session: r.session}
+	e.stats.Sent++
+	if e.tracing {
+		e.record(exchange.TraceEvent{Kind: exchange.TraceSent, Peer: e.peerAt(row, &r), Datagram: clone(d.Data)})
+	}
+	return mid, nil
+}
+
+// WatchResets makes Resets that no exchange is waiting for, but whose message ID we have used within its lifetime, be told by
+// EventRejected with this user; nil ends that.
+func (e *Engine) WatchResets(user any) { e.watcher = user }
+
+// unmatchedReset processes a Reset that is about no exchange: perhaps about a notification.
+func (e *Engine) unmatchedReset(d *transport.Datagram, mid uint16) {
+	p := e.findPeer(d)
+	if e.watcher == nil || p == nil || !p.mids.inUse(e.now, mid) {
+		e.drop(d, exchange.DropUnmatchedReset, nil)
+		return
+	}
+	e.events.push(Event{Kind: EventRejected, User: e.watcher, Peer: peerOf(d, e.rows.at(p.row).verified), Message: message.Message{Type: message.Reset, MessageID: mid}})
+}
+
+// Rejected counts the Reset of an EventRejected: it was about a notification, or about nothing.
+func (e *Engine) Rejected(known bool) {
+	if known {
+		e.stats.LostResponses++
+	} else {
+		e.stats.Dropped[exchange.DropUnmatchedReset]++
+	}
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -205,26 +206,116 @@ func TestPush(t *testing.T) {
 	r.quiet()
 }
 
-// A notification that is not confirmable is waited for as long as it may be rejected.
+// notify sends a notification that is not confirmable.
+func (r *rig) notify(format string, args ...any) (sent, error) {
+	r.Helper()
+	l := parseLine(r, format, args...)
+	encoded, err := codec.AppendUDP(nil, &message.Message{Code: l.Code, Options: l.Options, Payload: l.Payload})
+	require.NoError(r, err)
+	var d transport.Datagram
+	mid, err := r.e.Notify(r.now, Target{Remote: l.addr, Local: l.local, Session: l.session}, l.Code, l.Token, encoded[codec.HeaderSize:], &d)
+	r.collect()
+	s := sent{raw: d.Data, to: d.Remote, local: d.Local, session: d.Session}
+	if err == nil {
+		require.NoError(r, codec.DecodeUDP(d.Data, &s.Message))
+		require.Equal(r, mid, s.MessageID)
+		require.Equal(r, message.NonConfirmable, s.Type)
+	}
+	return s, err
+}
+
+// Of a notification that is not confirmable nothing is kept but its message ID: a Reset is told as long as that
+// is in use.
 //
 // Proves 7641-3.5-02.
 func TestPushNonConfirmable(t *testing.T) {
 	r := newRig(t, Config{})
-	r.push("n1", "NON 2.05 tok=4a opt=6:10")
-	s := r.want("notification", "NON 2.05 tok=4a opt=6:10")
-	r.receive("nobody may acknowledge it", "ACK 0.00 mid=%d", s.MessageID)
+	r.e.WatchResets("watcher")
+	s, err := r.notify("NON 2.05 tok=4a opt=6:10 pay=x")
+	require.NoError(t, err)
+	require.Equal(t, "x", string(s.Payload))
+	require.Equal(t, "4a", s.Token.String())
+	require.True(t, s.Options.Has(message.OptionObserve))
+	require.Equal(t, addresses["A"], s.to)
+	require.Zero(t, r.e.Stats().Exchanges)
+	checkEngine(t, r.e)
 	r.advance(140 * time.Second)
 	r.idle("no retransmission")
 	r.receive("rejected late", "RST 0.00 mid=%d", s.MessageID)
-	r.end("rejected", "n1", exchange.ErrReset)
+	ev := r.event("rejected", EventRejected)
+	require.Equal(t, "watcher", ev.User)
+	require.Equal(t, s.MessageID, ev.Message.MessageID)
+	require.Equal(t, addresses["A"], ev.Peer.Addr)
+	r.receive("of another peer", "RST 0.00 mid=%d from=B", s.MessageID)
+	r.receive("of another message", "RST 0.00 mid=%d", s.MessageID+1)
+	r.receive("of another message", "RST 0.00 mid=%d", s.MessageID-1)
+	r.idle("means nothing")
+	r.e.Rejected(true)
+	require.Equal(t, uint64(1), r.e.Stats().LostResponses)
+	r.dropped("others", exchange.DropUnmatchedReset, 3)
+	r.e.Rejected(false)
+	r.dropped("nobody has sent that", exchange.DropUnmatchedReset, 4)
 
-	r.push("n2", "NON 2.05 tok=4a opt=6:11")
-	s = r.want("notification", "NON 2.05 tok=4a opt=6:11")
-	r.advance(146 * time.Second)
-	require.Zero(t, r.e.Stats().Exchanges)
+	s, err = r.notify("NON 2.05 tok=4a opt=6:11")
+	require.NoError(t, err)
+	r.advance(150 * time.Second)
 	r.receive("its message ID means nothing any more", "RST 0.00 mid=%d", s.MessageID)
 	r.idle("over")
+	s, err = r.notify("NON 2.05 tok=4a opt=6:11")
+	require.NoError(t, err)
+	r.e.WatchResets(nil)
+	r.receive("nobody wants to know", "RST 0.00 mid=%d", s.MessageID)
+	r.idle("so nobody is told")
+	r.dropped("both", exchange.DropUnmatchedReset, 6)
+	r.receive("nobody may acknowledge it", "ACK 0.00 mid=%d", s.MessageID)
+	r.idle("so it means nothing")
+	require.Equal(t, uint64(1), r.e.Stats().Dropped[exchange.DropUnmatchedAck])
 	r.quiet()
+}
+
+// A notification that is not confirmable keeps to the size limit, the table of peers, and the message IDs.
+func TestNotifyLimits(t *testing.T) {
+	r := newRig(t, Config{Limits: exchange.Limits{MessageSize: 64}})
+	s, err := r.notify("NON 2.05 tok=4a pay=%s", strings.Repeat("x", 58))
+	require.NoError(t, err)
+	require.Len(t, s.raw, 64)
+	_, err = r.notify("NON 2.05 tok=4a pay=%s", strings.Repeat("x", 59))
+	require.Equal(t, exchange.ErrTooLarge, err)
+	for range midsForPeers - 1 {
+		_, err = r.notify("NON 2.05 tok=4a")
+		require.NoError(t, err)
+	}
+	_, err = r.notify("NON 2.05 tok=4a")
+	require.Equal(t, exchange.ErrBusy, err, "each message ID once")
+	_, err = r.notify("NON 2.05 tok=4a to=B")
+	require.NoError(t, err)
+	checkEngine(t, r.e)
+	r.quiet()
+	r.e.Close()
+	_, err = r.notify("NON 2.05 tok=4a")
+	require.Equal(t, exchange.ErrClosed, err)
+}
+
+// A notification that is not confirmable allocates nothing, and neither does its Reset.
+func TestNotifyAllocates(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	e := New(Config{}, time.Unix(0, 0))
+	e.WatchResets("watcher")
+	to := Target{Remote: addresses["A"]}
+	var d, in transport.Datagram
+	in.Remote = addresses["A"]
+	token, rest, now := message.Token{1, 2, 3, 4}, []byte{0x61, 5, 0xff, 'x'}, time.Unix(0, 0)
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		mid, err := e.Notify(now, to, message.Content, token, rest, &d)
+		in.Data = codec.AppendHeader(in.Data[:0], message.Reset, message.Empty, mid)
+		e.Receive(now, &in)
+		ev, ok := e.Event()
+		if err != nil || !ok || ev.Kind != EventRejected {
+			t.Fatal(err)
+		}
+	}))
 }
 
 // Notifications do not wait for requests of ours to the same peer, and keep to the limits.

@@ -231,7 +231,7 @@ func (e *Engine) receiveReply(d *transport.Datagram, h codec.Header) {
 	x := e.matchMID(d, h.MessageID)
 	switch {
 	case x == nil && h.Type == message.Reset:
-		e.drop(d, exchange.DropUnmatchedReset, nil)
+		e.unmatchedReset(d, h.MessageID)
 	case x == nil || !x.con && h.Type == message.Acknowledgement || x.state == stateAcked && empty && h.Type == message.Acknowledgement:
 		// Nothing outstanding, or a NON, which nobody may acknowledge (section 4.3), or the
 		// second copy of an acknowledgement.

@@ -283,7 +283,7 @@ func (e *Engine) start(x *exchangeState) {
 		e.cease(x)
 		return
 	}
-	// A Reset may answer a Non-confirmable request or notification as well (section 4.3).
+	// A Reset may answer a Non-confirmable request as well (section 4.3).
 	e.mids.set(midKey{x.peer, mid}, x)
 	if x.end = e.now + int64(lifetime); x.declined != 0 {
 		x.end = e.now + int64(min(lifetime, x.window))

@@ -36,8 +36,6 @@ func (x *exchangeState) expired(e *Engine) {
 		e.windowEnds(x)
 	case x.state == stateLinger:
 		e.finish(x)
-	case x.kind == kindPush:
-		e.finish(x) // nobody has rejected the notification
 	case e.now >= x.end && x.declined != 0:
 		e.cease(x)
 	case e.now >= x.end:

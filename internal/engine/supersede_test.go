@@ -173,14 +173,15 @@ func TestReplaceFails(t *testing.T) {
 	require.Equal(t, exchange.ErrClosed, r.replace(y, "CON 2.05 tok=4a"))
 }
 
-// What is not confirmable, or no notification, is not superseded.
+// What is no notification is not superseded.
 func TestSupersedeNothing(t *testing.T) {
-	r := newRig(t, Config{})
-	x := r.push("n", "NON 2.05 tok=4a")
-	r.want("notification", "NON 2.05")
+	r := newRig(t, Config{Params: exchange.Params{AckRandomFactor: 1}})
+	x := r.request("n", "CON GET")
+	r.want("request", "CON GET")
 	r.e.Supersede(x)
 	r.e.Supersede(Exchange{})
-	r.advance(time.Hour)
-	r.idle("over")
+	r.advance(2 * time.Second)
+	r.want("retransmitted", "CON GET")
+	r.cancel(x)
 	r.quiet()
 }
