@@ -43,21 +43,24 @@ func (a *midAllocator) take(now, lifetime int64, base, size int, random func() u
 	}
 	mid = uint16(base + int(a.next))
 	a.next = uint16((int(a.next) + 1) % size)
-	a.count(now+lifetime, lifetime/midBuckets)
+	a.count(now+lifetime, lifetime/midBuckets, size/midBuckets)
 	return mid, true
 }
 
-// count adds an ID to the newest bucket, or to a new one if that is full by its width.
+// count adds an ID to the newest bucket, or to a new one if that is full by its width and has enough IDs:
+// a peer that gets few messages needs no more than one.
 // The bucket lasts as long as its last ID. IDs are given out in a circle, so that a
 // short lifetime behind a long one has to wait for it.
-func (a *midAllocator) count(free, width int64) {
+func (a *midAllocator) count(free, width int64, enough int) {
 	switch {
 	case a.live == 0:
 		a.first = free
-	case a.buckets == nil && free >= a.first+width:
+	case a.buckets == nil && int(a.live) >= enough && free >= a.first+width:
 		a.buckets = &[]midBucket{{first: a.first, free: a.last, n: int(a.live)}, {first: free}}
-	case a.buckets != nil && free >= (*a.buckets)[len(*a.buckets)-1].first+width:
-		*a.buckets = append(*a.buckets, midBucket{first: free})
+	case a.buckets != nil:
+		if b := (*a.buckets)[len(*a.buckets)-1]; b.n >= enough && free >= b.first+width {
+			*a.buckets = append(*a.buckets, midBucket{first: free})
+		}
 	}
 	if a.buckets != nil {
 		b := &(*a.buckets)[len(*a.buckets)-1]

@@ -304,6 +304,7 @@ func TestNotifyAllocates(t *testing.T) {
 	e := New(Config{}, time.Unix(0, 0))
 	e.WatchResets("watcher")
 	to := Target{Remote: addresses["A"]}
+	var ev Event
 	var d, in transport.Datagram
 	in.Remote = addresses["A"]
 	token, rest, now := message.Token{1, 2, 3, 4}, []byte{0x61, 5, 0xff, 'x'}, time.Unix(0, 0)
@@ -311,8 +312,7 @@ func TestNotifyAllocates(t *testing.T) {
 		mid, err := e.Notify(now, to, message.Content, token, rest, &d)
 		in.Data = codec.AppendHeader(in.Data[:0], message.Reset, message.Empty, mid)
 		e.Receive(now, &in)
-		ev, ok := e.Event()
-		if err != nil || !ok || ev.Kind != EventRejected {
+		if ok := e.Event(&ev); err != nil || !ok || ev.Kind != EventRejected {
 			t.Fatal(err)
 		}
 	}))
