@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"hash"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,11 +62,12 @@ type ServerConfig struct {
 // IP, and with the acknowledgement of a request that waits for a separate response; that
 // the endpoint does not retransmit more is its affair. Its methods may be called concurrently.
 type Server struct {
-	next  exchange.Handler
-	cfg   ServerConfig
-	key   [sha256.Size]byte
-	epoch time.Time
-	stats struct{ challenges, proofs, stale, cut atomic.Uint64 }
+	next   exchange.Handler
+	cfg    ServerConfig
+	key    [sha256.Size]byte
+	hashes sync.Pool // of *keyedHash
+	epoch  time.Time
+	stats  struct{ challenges, proofs, stale, cut atomic.Uint64 }
 }
 
 // Stats are the counters of a [Server].
@@ -85,6 +88,7 @@ func NewServer(next exchange.Handler, cfg ServerConfig) *Server {
 	}
 	s := &Server{next: next, cfg: cfg, epoch: time.Now()}
 	entropy.Read(s.key[:])
+	s.hashes.New = func() any { return &keyedHash{Hash: hmac.New(sha256.New, s.key[:])} }
 	return s
 }
 
@@ -260,12 +264,21 @@ func (s *Server) clock() uint32 { return uint32(time.Since(s.epoch) / time.Secon
 const valueSize = 4 + 8
 
 func (s *Server) value(peer netip.AddrPort, made uint32) (v [valueSize]byte) {
+	h := s.hashes.Get().(*keyedHash)
+	defer s.hashes.Put(h)
 	binary.BigEndian.PutUint32(v[:], made)
 	addr := peer.Addr().As16()
-	mac := hmac.New(sha256.New, s.key[:])
-	mac.Write(v[:4])
-	mac.Write(addr[:])
-	mac.Write(binary.BigEndian.AppendUint16(nil, peer.Port()))
-	copy(v[4:], mac.Sum(nil))
+	h.in = append(append(h.in[:0], v[:4]...), addr[:]...)
+	h.in = binary.BigEndian.AppendUint16(h.in, peer.Port())
+	h.Reset()
+	h.Write(h.in)
+	h.out = h.Sum(h.out[:0])
+	copy(v[4:], h.out)
 	return v
+}
+
+// keyedHash is kept for the next value: forged requests should make as little work as possible.
+type keyedHash struct {
+	hash.Hash
+	in, out []byte
 }

@@ -34,6 +34,7 @@ type incoming struct {
 	con        bool
 	group      bool
 	wants      interest
+	safe       bool // only reads
 	idempotent bool
 	pending    bool // the layer above has not answered yet
 	acked      bool // an Empty acknowledgement was sent, or is all that will be
@@ -53,7 +54,8 @@ func (e *Engine) open(d *transport.Datagram, m *message.Message, row, record uin
 		gen: e.gen, row: row, record: record, route: e.routeTo(row, d.Local, backBy(d.Remote, d.IfIndex)),
 		mid: m.MessageID, size: uint16(min(len(d.Data), math.MaxUint16)),
 		con: m.Type == message.Confirmable, group: d.Group.IsValid(),
-		wants: interestOf(m), idempotent: isIdempotent(m.Code), pending: true, number: i,
+		wants: interestOf(m), safe: m.Code == message.GET || m.Code == message.FETCH, idempotent: isIdempotent(m.Code),
+		pending: true, number: i,
 	}
 	x.token = append(x.short[:0], m.Token...)
 	x.timer.owner = x
@@ -122,7 +124,12 @@ func (e *Engine) Respond(now time.Time, id Incoming, m *message.Message) error {
 	defer func() { e.view = message.Message{} }()
 	e.view.Token = x.token
 	if isChallenge(m) {
-		x.idempotent = true // nothing was done, so forged requests need not use up the memory
+		// Nothing was done, so forged requests need not use up the memory: what only reads is forgotten, and a
+		// duplicate of it challenged once more. One of the others is not performed when its sender has proven
+		// itself meanwhile, by asking for the same again.
+		if x.idempotent = true; x.safe && x.record != 0 && !x.group {
+			e.forgetRecord(x.record)
+		}
 	}
 	switch {
 	case x.unwanted(m.Code) && !isChallenge(m):

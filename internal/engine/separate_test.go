@@ -175,3 +175,27 @@ func TestLostSeparateResponse(t *testing.T) {
 	require.Zero(t, r.e.Stats().TimedOut, "it is no exchange of ours")
 	r.quiet()
 }
+
+// A challenge to a request that only reads leaves nothing behind: a copy of it is challenged anew. Others are remembered,
+// lest a copy be performed when the sender has proven itself by repeating them.
+func TestChallengesAreForgotten(t *testing.T) {
+	for method, forgotten := range map[string]bool{"GET": true, "FETCH": true, "POST": false, "PUT": false, "DELETE": false} {
+		t.Run(method, func(t *testing.T) {
+			r := newRig(t, Config{})
+			r.receive("request", "CON %s mid=7 tok=01", method)
+			r.respond(r.handle("request", method), "4.01 opt=252:0011223344556677")
+			r.want("challenge", "ACK 4.01 mid=7 tok=01")
+			if forgotten {
+				require.Zero(t, r.e.Stats().Remembered)
+				require.Zero(t, r.e.Stats().Peers)
+			}
+			r.receive("a copy", "CON %s mid=7 tok=01", method)
+			if forgotten {
+				r.respond(r.handle("the copy", method), "4.01 opt=252:8899aabbccddeeff")
+			}
+			r.want("challenge", "ACK 4.01 mid=7 tok=01")
+			r.idle("that is all")
+			r.quiet()
+		})
+	}
+}
