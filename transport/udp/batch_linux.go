@@ -64,14 +64,18 @@ func newBatch(number uintptr) *batch {
 
 // call makes the system call, and returns false when it would have to wait.
 func (b *batch) call(fd uintptr) bool {
-	call := syscall.Syscall6
 	b.asked = b.n - b.from
 	if b.number == sysSendmmsg {
-		call = syscall.RawSyscall6
 		b.asked = min(b.asked, maxSend)
 	}
 	for {
-		n, _, errno := call(b.number, fd, uintptr(unsafe.Pointer(&b.messages[b.from])), uintptr(b.asked), syscall.MSG_DONTWAIT, 0, 0)
+		var n uintptr
+		var errno syscall.Errno
+		if first := &b.messages[b.from]; b.number == sysSendmmsg {
+			n, _, errno = syscall.RawSyscall6(b.number, fd, uintptr(unsafe.Pointer(first)), uintptr(b.asked), syscall.MSG_DONTWAIT, 0, 0)
+		} else {
+			n, _, errno = syscall.Syscall6(b.number, fd, uintptr(unsafe.Pointer(first)), uintptr(b.asked), syscall.MSG_DONTWAIT, 0, 0)
+		}
 		switch b.moved, b.errno = int(n), errno; errno {
 		case syscall.EINTR:
 			continue
