@@ -21,7 +21,7 @@ type dedup struct {
 	queues  [lifetimes][2]fifo // the second of each pair: evictable
 	replies replies
 	bytes   int
-	soonest int64 // no record expires before that
+	soonest int64 // before that no record has to be removed, but for one that was answered late
 }
 
 // The lifetimes of what is remembered.
@@ -317,11 +317,15 @@ func (t *dedup) next() (int64, bool) {
 	return at, ok
 }
 
+// forgetSome makes forgetting keep pace with remembering.
+func (e *Engine) forgetSome() {
+	if e.now >= e.dedup.soonest {
+		e.expireRecords(2)
+	}
+}
+
 // expireRecords removes expired records, at most n of each queue.
 func (e *Engine) expireRecords(n int) {
-	if e.now < e.dedup.soonest {
-		return
-	}
 	e.dedup.soonest = math.MaxInt64
 	for class := range e.dedup.queues {
 		for k := range e.dedup.queues[class] {

@@ -502,3 +502,26 @@ func BenchmarkRequest(b *testing.B) {
 		nextEvent(e)
 	}
 }
+
+// What was answered late stands behind what was answered before it, and may expire sooner. When that has gone, the
+// driver is not told to come again and again for what Advance does not do.
+func TestLateAnswerExpires(t *testing.T) {
+	r := newRig(t, Config{})
+	r.receive("the first", "NON GET mid=1")
+	first := r.handle("the first", "GET")
+	r.advance(10 * time.Second)
+	r.receive("the second", "NON GET mid=2")
+	r.respond(r.handle("the second", "GET"), "2.05")
+	r.advance(10 * time.Second)
+	r.respond(first, "2.05")
+	r.out = nil
+	r.advance(126 * time.Second) // past the lifetime of the first
+	r.receive("another", "NON GET mid=3")
+	r.respond(r.handle("another", "GET"), "2.05")
+	r.out = nil
+	require.True(t, r.e.evictRecord(r.e.oldestEvictable()), "the second is forgotten")
+	r.now = r.now.Add(2 * time.Second)
+	r.e.Advance(r.now)
+	at, ok := r.e.NextTimeout()
+	require.True(t, !ok || at.After(r.now), "what is due is done")
+}

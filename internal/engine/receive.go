@@ -20,7 +20,7 @@ func (e *Engine) Receive(now time.Time, d *transport.Datagram) {
 	if e.closed {
 		return
 	}
-	e.expireRecords(2) // forgetting keeps pace with remembering
+	e.forgetSome()
 	if d.Err != nil {
 		e.undelivered(d)
 		return
