@@ -75,7 +75,7 @@ func serverMark(l loadSize, r *results) string {
 	case l.clients == 1 && l.window == 1:
 		trip := r.get(nameOurs, "p50") / r.get(nameOne, "p50")
 		return fmt.Sprintf("p50 %s of c-one, %s", times(trip, 1), atMost(1.3, "x").judge(trip))
-	case l.clients < 100_000:
+	case l.clients == 64:
 		return "CPU " + atMost(1.15, "x").judge(cpu)
 	}
 	return "CPU " + atMost(1.25, "x").judge(cpu)
