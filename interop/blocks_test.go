@@ -116,6 +116,10 @@ func (x transfer) request(t *testing.T, base string) (r scriptRequest, saved str
 	return r, saved
 }
 
+// gaveUp is what CoAPthon3 1.0.2 says now and then in the middle of a transfer, milliseconds after it has begun: the
+// thread that would retransmit a block takes the signal that the block before was acknowledged for its own.
+const gaveUp = "not acknowledged"
+
 // requireTransfers has a client script make transfers, each with a depot of its own.
 func requireTransfers(t *testing.T, host netip.Addr, command []string, transfers ...transfer) {
 	t.Helper()
@@ -129,13 +133,20 @@ func requireTransfers(t *testing.T, host netip.Addr, command []string, transfers
 	results := runScript(t, command, requests...)
 	for i, x := range transfers {
 		t.Run(x.String(), func(t *testing.T) {
-			require.Empty(t, results[i].Error)
+			result, d, file := results[i], depots[i], saved[i]
+			for try := 0; result.Error == gaveUp && try < 5; try++ {
+				d = x.start(t, host)
+				var again scriptRequest
+				again, file = x.request(t, d.base)
+				result = runScript(t, command, again)[0]
+			}
+			require.Empty(t, result.Error)
 			want := message.Changed
 			if x.method == message.GET {
 				want = message.Content
 			}
-			require.Equal(t, want.Dotted(), results[i].Code)
-			x.requireDone(t, depots[i], saved[i])
+			require.Equal(t, want.Dotted(), result.Code)
+			x.requireDone(t, d, file)
 		})
 	}
 }
