@@ -5,9 +5,11 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,11 +49,21 @@ func onEachHost(t *testing.T, test func(t *testing.T, host netip.Addr)) {
 // freePort returns a port of host that nobody uses at the moment.
 func freePort(t *testing.T, host netip.Addr) netip.AddrPort {
 	t.Helper()
-	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(host, 0)))
-	require.NoError(t, err)
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort()
+	for range 1000 {
+		// Below the ports that systems give out by themselves: else a server of another test could have it before the
+		// process does, and answer in its place.
+		at := netip.AddrPortFrom(host, uint16(20_000+(os.Getpid()*97+int(ports.Add(1)))%12_000))
+		if c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at)); err == nil {
+			c.Close()
+			return at
+		}
+	}
+	t.Fatal("no port is free")
+	return netip.AddrPort{}
 }
+
+// ports counts those that were given out.
+var ports atomic.Int32
 
 // process is a running peer.
 type process struct {
