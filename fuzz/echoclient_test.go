@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/coapkit/coap/echo"
@@ -81,13 +82,15 @@ func (s *echoStream) Renew(_ context.Context, req *exchange.Request) error {
 
 func (s *echoStream) Close() error { return nil }
 
-// FuzzEchoClient has servers challenge a client in any way. It repeats each request a few times at most,
-// with a value that this server has given and nothing else, leaves the request of its caller as it was, and ends
+// FuzzEchoClient has servers challenge a client in any way. It repeats each request a few times at most for each
+// response that is no challenge, with a value that this server has given and nothing else, leaves the request of its caller as it was, and ends
 // with what came last.
 func FuzzEchoClient(f *testing.F) {
 	f.Add([]byte{0, 0x30, 7, 2, 0})
 	f.Add([]byte{1, 0x30, 7, 0x30, 8, 0x30, 9, 0x30, 10, 0, 2, 0})
 	f.Add([]byte{4, 0x20, 7, 2, 0, 3, 0x22, 9, 3, 2, 0, 0xB0, 1})
+	challenged := []byte{0x10, 1, 0x10, 2, 0x10, 3, 0x12, 4}
+	f.Add(slices.Concat([]byte{4}, challenged, challenged, challenged))
 	f.Fuzz(func(t *testing.T, script []byte) {
 		x := &echoScript{T: t, given: map[netip.AddrPort]map[string]bool{}}
 		c := echo.NewClient(x)
@@ -111,7 +114,7 @@ func FuzzEchoClient(f *testing.F) {
 				}
 				rs.Close()
 			}
-			if x.sent > 9 || req.Options.Has(message.OptionEcho) {
+			if x.sent > 3*4 || req.Options.Has(message.OptionEcho) {
 				t.Fatalf("%d messages for one request, whose options are now %v", x.sent, listOptions(&req.Options))
 			}
 		}

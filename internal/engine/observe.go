@@ -22,9 +22,10 @@ func isNotification(m *message.Message) bool {
 
 // keepOpen makes x wait for further responses, without a time-out. m is the one that has come.
 func (e *Engine) keepOpen(x *exchangeState, m *message.Message) {
-	if x.group || x.renewed && (x.state == stateQueued || x.state == stateSent && x.con && m.Type != message.Acknowledgement) {
-		// A group answers until its window ends. And a notification says nothing about a
-		// renewal that is on its way, unless no acknowledgement can tell them apart. It may be
+	if x.group || x.renewed && (!x.registers || x.state == stateQueued || x.state == stateSent && x.con && m.Type != message.Acknowledgement) {
+		// A group answers until its window ends. A notification is no response to a request that
+		// deregisters, and says nothing about a renewal that is on its way, unless no
+		// acknowledgement can tell them apart. It may be
 		// the response, and have overtaken the acknowledgement.
 		x.early = x.registers && x.state == stateSent
 		return

@@ -194,6 +194,9 @@ func (e *Engine) respond(x *exchangeState, d *transport.Datagram, m *message.Mes
 	}
 	e.stats.Responses++
 	more := x.open && (x.group || isNotification(m))
+	if x.renewed && !x.registers && m.Type == message.Acknowledgement {
+		more = false // the response to what deregisters, whatever it says
+	}
 	e.events.push(Event{
 		Kind: EventResponse, User: x.user, Peer: peerOf(d, row != 0), Datagram: d.Data, Message: *m,
 		More: more, Retransmissions: x.retransmission.count,
