@@ -96,6 +96,7 @@ const (
 	ErrBusy               = exchange.ErrBusy
 	ErrResponseTooLarge   = exchange.ErrResponseTooLarge
 	ErrBadOption          = exchange.ErrBadOption
+	ErrSessionEnded       = exchange.ErrSessionEnded
 )
 
 // The methods (RFC 7252 section 5.8, RFC 8132).

@@ -60,6 +60,9 @@ const (
 	// ErrBadOption: the response has a critical option that is not understood and was
 	// rejected (RFC 7252 section 5.4.1).
 	ErrBadOption
+	// ErrSessionEnded: the secure session that the message belongs to is over, so that no answer can come any
+	// more. Whether the peer has received the message is not known. OpError.Cause matches transport.ErrSessionEnded.
+	ErrSessionEnded
 )
 
 var endErrors = [...]string{
@@ -74,6 +77,7 @@ var endErrors = [...]string{
 	ErrResponseTooLarge:   "response larger than the receive buffer",
 	ErrBusy:               "too many requests under way",
 	ErrBadOption:          "response has a critical option that is not understood",
+	ErrSessionEnded:       "secure session ended",
 }
 
 // Error describes the end.
@@ -89,7 +93,9 @@ func (e EndError) Error() string {
 func (e EndError) Timeout() bool { return e >= ErrTimeout && e <= ErrNotAnswered }
 
 // Temporary reports whether the same request may succeed later.
-func (e EndError) Temporary() bool { return e.Timeout() || e == ErrBusy || e == ErrUnreachable }
+func (e EndError) Temporary() bool {
+	return e.Timeout() || e == ErrBusy || e == ErrUnreachable || e == ErrSessionEnded
+}
 
 // Is makes every time-out match ErrTimeout, and ErrResponseTooLarge match ErrTooLarge.
 func (e EndError) Is(target error) bool {
@@ -110,11 +116,11 @@ type OpError struct {
 	Op string
 	// Peer is the address of the other end, if it is known.
 	Peer netip.AddrPort
-	// Err is the reason: an [EndError], a [RequestError], or the error of a context or of a
-	// look-up.
+	// Err is the reason: an [EndError], a [RequestError], or the error of a context, of a
+	// look-up, or of a transport that could not begin a secure session.
 	Err error
 	// Cause is what was behind it, if that is known: the error of the system for
-	// ErrUnreachable, a *message.OptionError for ErrBadOption.
+	// ErrUnreachable, a *message.OptionError for ErrBadOption, that of the transport for ErrSessionEnded.
 	Cause error
 }
 

@@ -41,8 +41,12 @@ type Request struct {
 	// Authority is who shall answer: scheme, host and port of the request URI. The zero
 	// value means the server that the client is bound to.
 	Authority Authority
-	// To is the address to send the request to, if it is valid, whatever Authority says.
+	// To is the address to send the request to, if it is valid, whatever Authority says. Over a secure transport the
+	// server has to prove to be Authority.Host all the same, if that is a name.
 	To netip.AddrPort
+	// Session is the session to send the request over: Peer.Session of something that was received, so that a server can ask
+	// a client that has connected to it; To is Peer.Addr then. Nil means that of To.
+	Session any
 	// Params are the transmission parameters of this request; nil means those
 	// of the destination.
 	Params *Params

@@ -36,6 +36,7 @@ const (
 	DropQueueFull                   // send queue of the endpoint is full
 	DropWrite                       // the transport could not send it
 	DropLate                        // response to a request to a group after its window
+	DropSessionEnded                // response whose secure session has ended
 	numDropReasons
 )
 
@@ -43,7 +44,7 @@ var dropNames = [numDropReasons]string{
 	"none", "too-short", "version", "malformed", "reserved-code", "empty-non", "bad-reply", "unmatched-ack",
 	"unmatched-reset", "unexpected-response", "token-mismatch", "bad-option", "group-confirmable", "suppressed",
 	"token-too-long", "truncated", "busy", "peer-busy", "memory", "peers", "closing", "undelivered",
-	"queue-full", "write-error", "late",
+	"queue-full", "write-error", "late", "session-ended",
 }
 
 // String returns a short name, fit for a label of a metric.
@@ -70,7 +71,7 @@ type Stats struct {
 	Responses uint64 // responses that ended an exchange of ours
 	TimedOut  uint64 // exchanges of ours that ended by a time-out
 	Rejected  uint64 // exchanges of ours that the peer rejected with a Reset
-	// Unreachable counts exchanges of ours that ended because the network refused.
+	// Unreachable counts exchanges of ours that ended because the network refused, or with their secure session.
 	Unreachable uint64
 	Canceled    uint64 // exchanges of ours that the caller gave up
 	Unusable    uint64 // exchanges of ours that ended with a response we cannot use

@@ -7,7 +7,10 @@
 // CoAP. Package transporttest checks that an implementation keeps this contract.
 package transport
 
-import "net/netip"
+import (
+	"context"
+	"net/netip"
+)
 
 // Datagram is one datagram that was received, is to be sent, or came back undelivered.
 //
@@ -57,12 +60,19 @@ type Datagram struct {
 	// destination it had. Data holds the beginning of the bytes that were sent, as
 	// far as the report quotes them. It is nil, not just empty, on systems that never
 	// quote. Err matches a syscall.Errno by errors.Is where the system gives one.
+	//
+	// An Err that matches [ErrSessionEnded] says instead that Session is over; Remote is the address that
+	// its other end had at last, and Data is nil.
 	Err error
 }
 
 // Session is a secure session or a connection. All datagrams of one session carry
 // the same pointer; messages of different sessions never match each other. It is
 // immutable once it was handed out.
+//
+// When a session ends, whoever has ended it, ReadBatch reports that once by a Datagram with Session and an Err that
+// matches [ErrSessionEnded]. Nothing is received over it afterwards, and to send over it is an error that matches
+// ErrSessionEnded, too. It never comes back: later datagrams of the same peer belong to another Session.
 type Session struct {
 	// Secure says that datagrams of the session are authenticated and encrypted.
 	Secure bool
@@ -105,6 +115,23 @@ type Conn interface {
 	Close() error
 }
 
+// Dialer is a Conn with secure sessions that can begin them by itself, in the role of their client. What is sent to
+// others than those that have begun a session with us needs Dial first.
+type Dialer interface {
+	Conn
+
+	// Dial returns the session with the server at remote that is called name: the one that there is, or else a new
+	// one, for which it waits until it stands. name is the host of the URI, which the server has to
+	// prove to be; "" if that was an IP address, which takes its place. Servers with different names at one address have
+	// sessions of their own.
+	//
+	// Concurrent calls for the same remote and name share one attempt. The error is that of ctx when it ends first, which does
+	// not end the attempt of others; one that matches net.ErrClosed after Close; else it says why there is no
+	// session: nobody has answered, or one of both does not trust the other. Another call tries again.
+	// The session that is returned may end at any time.
+	Dial(ctx context.Context, remote netip.AddrPort, name string) (*Session, error)
+}
+
 // Error is a sort of failure that every transport reports alike.
 type Error string
 
@@ -113,3 +140,6 @@ func (e Error) Error() string { return string(e) }
 
 // ErrTooLarge says that a datagram exceeds what the transport can carry.
 const ErrTooLarge Error = "transport: datagram too large"
+
+// ErrSessionEnded says that a [Session] is over; see there.
+const ErrSessionEnded Error = "transport: secure session ended"

@@ -48,7 +48,7 @@ type record struct {
 	row     uint32
 	expires int64
 	age     near   // in dedup.queues
-	ofPeer  near   // in row.evictable
+	ofPeer  near   // in row.evictable, or in longKey.fixed
 	reply   uint32 // what a duplicate is answered with, or the number of the request that is open
 	size    uint16 // of the reply; 0: there is none
 	flags   recordFlags
@@ -168,6 +168,9 @@ func (e *Engine) remember(d *transport.Datagram, m *message.Message, key dedupKe
 	}
 	e.dedup.records.add(i, r.bucket)
 	push(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
+	if q := e.fixed(row); q != nil {
+		push(q, &e.dedup.records.slots, i, byPeer)
+	}
 	return row, i, exchange.DropNone
 }
 
@@ -266,6 +269,9 @@ func (e *Engine) makeEvictable(i uint32) {
 		e.pin(r, -1)
 	}
 	pull(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
+	if q := e.fixed(r.row); q != nil {
+		pull(q, &e.dedup.records.slots, i, byPeer)
+	}
 	r.flags |= flagEvictable
 	push(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
 	push(&e.rows.at(r.row).evictable, &e.dedup.records.slots, i, byPeer)
@@ -282,6 +288,8 @@ func (e *Engine) forgetRecord(i uint32) {
 	pull(e.dedup.queue(r), &e.dedup.records.slots, i, byAge)
 	if r.flags&flagEvictable != 0 {
 		pull(&e.rows.at(row).evictable, &e.dedup.records.slots, i, byPeer)
+	} else if q := e.fixed(row); q != nil {
+		pull(q, &e.dedup.records.slots, i, byPeer)
 	}
 	if r.flags&flagOpen != 0 {
 		x := e.incoming.at(r.reply)

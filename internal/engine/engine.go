@@ -16,6 +16,7 @@
 //	RFC 7967   noresponse.go  responses that are not wanted
 //	RFC 7641   observe.go     requests with several responses, notifications
 //	           supersede.go   outdated notifications
+//	9          session.go     what ends with a secure session
 //
 // peers.go is the table of peers, timer.go the heap of deadlines. slots.go, hashed.go and fifo.go are
 // the memory for what there may be a million of, slab.go that for the rest.
@@ -63,7 +64,7 @@ type Engine struct {
 	now   int64 // nanoseconds since epoch, as of the call in progress
 
 	rows      hashed[row]
-	keys      slots[peerKey] // of rows with a session or a zone
+	keys      slots[longKey] // of rows with a session or a zone
 	peers     slots[peer]
 	resting   fifo // peers whose row nothing refers to, the longest idle first
 	tokens    table[uint64, *exchangeState]
@@ -108,7 +109,7 @@ func New(cfg Config, now time.Time) *Engine {
 		hash:    maphash.MakeSeed(),
 		epoch:   now,
 		tracing: cfg.Trace, limitUnverified: cfg.LimitUnverified,
-		keys: newSlots[peerKey](4, 1), peers: newSlots[peer](6, 1), incoming: newSlots[incoming](4, 1),
+		keys: newSlots[longKey](4, 1), peers: newSlots[peer](6, 1), incoming: newSlots[incoming](4, 1),
 	}
 	e.lifetimes[lifetimeCon] = int64(e.params.ExchangeLifetime())
 	e.lifetimes[lifetimeNon] = int64(e.params.NonLifetime())
@@ -156,6 +157,8 @@ type Event struct {
 	// Err says why an exchange ended, Cause adds the error of the system, if any.
 	Err   exchange.EndError
 	Cause error
+	// Unsent says that the exchange ended before its message was sent.
+	Unsent bool
 }
 
 // Event stores the next event in ev and reports whether there was one. Messages of events are valid as long

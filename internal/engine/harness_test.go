@@ -428,7 +428,11 @@ func checkEngine(t testing.TB, e *Engine) {
 	for i, want := range rows {
 		r := e.rows.at(i)
 		require.Equal(t, *want, tally{int(r.refs), int(r.handling), int(r.pinned), int(r.bytes)}, "references, requests in handlers, pinned messages and memory of a peer")
-		require.Equal(t, i, e.findRow(e.keyOfRow(r)), "a row is found")
+		k := e.keyOfRow(r)
+		if k.session != nil {
+			k.addr = netip.AddrPort{} // which it is not found by
+		}
+		require.Equal(t, i, e.findRow(k), "a row is found")
 		if r.bits == keyed {
 			keys++
 		}
@@ -459,7 +463,7 @@ func checkEngine(t testing.TB, e *Engine) {
 func checkRecords(t testing.TB, e *Engine, rows map[uint32]*tally, bufs map[*buffer]int) {
 	t.Helper()
 	queued, short, long, total := 0, 0, 0, 0
-	var evictable []uint32
+	var evictable, fixed []uint32
 	for class := range e.dedup.queues {
 		for k, q := range e.dedup.queues[class] {
 			for _, i := range checkFifo(t, "records by age", &e.dedup.records.slots, q, byAge) {
@@ -483,8 +487,11 @@ func checkRecords(t testing.TB, e *Engine, rows map[uint32]*tally, bufs map[*buf
 				case r.size > 0:
 					short++
 				}
-				if k == 1 {
+				switch {
+				case k == 1:
 					evictable = append(evictable, i)
+				case e.fixed(r.row) != nil:
+					fixed = append(fixed, i)
 				}
 			}
 		}
@@ -504,6 +511,16 @@ func checkRecords(t testing.TB, e *Engine, rows map[uint32]*tally, bufs map[*buf
 		}
 	}
 	require.ElementsMatch(t, evictable, byRow, "evictable records of all peers")
+	byRow = nil
+	for i := range rows {
+		if q := e.fixed(i); q != nil {
+			for _, n := range checkFifo(t, "other records of a peer", &e.dedup.records.slots, *q, byPeer) {
+				require.Equal(t, i, e.dedup.records.at(n).row, "peer of a record")
+				byRow = append(byRow, n)
+			}
+		}
+	}
+	require.ElementsMatch(t, fixed, byRow, "records that may not be forgotten of all peers with a session")
 	handling, delayed := 0, 0
 	e.incoming.each(func(i uint32) {
 		x := e.incoming.at(i)

@@ -103,7 +103,7 @@ func (e *Engine) Push(now time.Time, to Target, m *message.Message, user any) (E
 
 // Notify makes d a Non-confirmable notification, for the caller to send: header and token, then rest, the encoded
 // options and payload. Nothing is kept of it but its message ID, which is returned: a Reset within the lifetime of
-// that is an EventRejected. The error is ErrTooLarge, ErrBusy, ErrClosed or a FormatError; nothing has changed then.
+// that is an EventRejected. The error is ErrTooLarge, ErrBusy, ErrClosed, ErrSessionEnded or a FormatError; nothing has changed then.
 func (e *Engine) Notify(now time.Time, to Target, code message.Code, token message.Token, rest []byte, d *transport.Datagram) (mid uint16, err error) {
 	e.setNow(now)
 	if e.closed {
@@ -128,6 +128,9 @@ func (e *Engine) Notify(now time.Time, to Target, code message.Code, token messa
 		return 0, exchange.ErrBusy
 	}
 	defer e.release(row)
+	if e.over(row) {
+		return 0, exchange.ErrSessionEnded
+	}
 	p := e.peer(row)
 	mid, ok := e.takeMID(p, e.lifetimes[lifetimeNon])
 	if p.exchanges.head == nil {

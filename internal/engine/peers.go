@@ -17,6 +17,13 @@ type peerKey struct {
 	session *transport.Session
 }
 
+// longKey is the key of a row that is keyed, and what is kept about it besides.
+type longKey struct {
+	peerKey
+	over  bool // the session has ended
+	fixed fifo // remembered messages that may not be forgotten early, oldest first
+}
+
 func keyOf(d *transport.Datagram) peerKey {
 	if d.Session != nil {
 		return peerKey{session: d.Session}
@@ -59,7 +66,7 @@ func (e *Engine) is(r *row, k peerKey) bool {
 // keyOfRow returns the key of r, and the address also where there is a session.
 func (e *Engine) keyOfRow(r *row) peerKey {
 	if r.bits == keyed {
-		return *e.keys.at(r.key())
+		return e.keys.at(r.key()).peerKey
 	}
 	a := netip.AddrFrom16(r.addr)
 	switch r.bits {
@@ -108,7 +115,7 @@ func (e *Engine) refer(i uint32, k peerKey, hash uint32, addr netip.AddrPort) ui
 		*r = row{hash: hash, addr: addr.Addr().As16(), port: addr.Port(), bits: uint8(addr.Addr().BitLen())}
 		if k.session != nil || addr.Addr().Zone() != "" {
 			i := e.keys.get()
-			*e.keys.at(i) = peerKey{addr: addr, session: k.session}
+			*e.keys.at(i) = longKey{peerKey: peerKey{addr: addr, session: k.session}}
 			binary.BigEndian.PutUint32(r.addr[:], i)
 			r.bits = keyed
 		}
@@ -247,6 +254,9 @@ func (e *Engine) rest(p *peer) {
 	until := p.probeFree()
 	if p.mids.live > 0 {
 		until = max(until, p.mids.lastFree())
+	}
+	if e.over(p.row) {
+		until = 0
 	}
 	if until > e.now {
 		if p.timer.pos == 0 || p.timer.at > until {

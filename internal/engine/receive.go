@@ -21,7 +21,10 @@ func (e *Engine) Receive(now time.Time, d *transport.Datagram) {
 		return
 	}
 	e.forgetSome()
-	if d.Err != nil {
+	if d.Err != nil && d.Session != nil && errors.Is(d.Err, transport.ErrSessionEnded) {
+		e.endSession(d)
+		return
+	} else if d.Err != nil {
 		e.undelivered(d)
 		return
 	}

@@ -89,6 +89,7 @@ type exchangeState struct {
 	// (see supersede.go).
 	outdated   bool
 	heard      bool
+	unsent     bool // see Event.Unsent
 	superseded []uint16
 	declined   uint8 // classes of responses, see interest.unless
 	window     time.Duration
@@ -174,6 +175,10 @@ func (e *Engine) newExchange(kind exchangeKind, con bool, to Target, o RequestOp
 	if row == 0 {
 		return nil, exchange.ErrBusy
 	}
+	if e.over(row) {
+		e.release(row)
+		return nil, exchange.ErrSessionEnded
+	}
 	p := e.peer(row)
 	if kind == kindResponse {
 		e.responses++
@@ -249,6 +254,9 @@ func (p *peer) waitingResponses() int {
 // that asked for them is.
 func (e *Engine) mayStart(x *exchangeState) bool {
 	p := x.peer
+	if e.over(p.row) {
+		return false
+	}
 	p.mids.expire(e.now)
 	if p.mids.live >= midsForPeers {
 		return false
@@ -378,12 +386,12 @@ func (e *Engine) end(x *exchangeState, why exchange.EndError, cause error) {
 		e.stats.TimedOut++
 	case why == exchange.ErrReset:
 		e.stats.Rejected++
-	case why == exchange.ErrUnreachable:
+	case why == exchange.ErrUnreachable || why == exchange.ErrSessionEnded:
 		e.stats.Unreachable++
 	case why == exchange.ErrBadOption || why == exchange.ErrResponseTooLarge:
 		e.stats.Unusable++
 	}
-	e.events.push(Event{Kind: EventEnd, User: x.user, Peer: e.info(x), Err: why, Cause: cause})
+	e.events.push(Event{Kind: EventEnd, User: x.user, Peer: e.info(x), Err: why, Cause: cause, Unsent: x.unsent})
 	e.finish(x)
 }
 

@@ -100,6 +100,9 @@ func (x *incoming) expired(e *Engine) {
 // ackEmpty promises a separate response.
 func (e *Engine) ackEmpty(x *incoming) {
 	x.acked = true
+	if e.over(x.row) {
+		return
+	}
 	e.stats.EmptyAcks++
 	e.view = message.Message{Type: message.Acknowledgement, MessageID: x.mid}
 	if buf, err := e.encode(&e.view); err == nil {
@@ -119,6 +122,10 @@ func (e *Engine) Respond(now time.Time, id Incoming, m *message.Message) error {
 	x := id.x
 	if x == nil || x.gen != id.gen || !x.pending || e.closed {
 		return exchange.ErrClosed
+	}
+	if e.over(x.row) {
+		e.suppress(x, exchange.DropSessionEnded)
+		return nil
 	}
 	e.view = *m
 	defer func() { e.view = message.Message{} }()
