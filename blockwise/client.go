@@ -136,8 +136,8 @@ func (c *Client) Complete(ctx context.Context, req *exchange.Request, resp *exch
 	t := c.transfer(ctx, req, resp)
 	t.src, t.plain = memory(req.Payload), req.Payload
 	t.answered, t.again = true, true
-	if from := resp.Peer().Addr; from.IsValid() {
-		t.out.To = from
+	if from := resp.Peer(); from.Addr.IsValid() {
+		t.out.To, t.out.Session = from.Addr, from.Session
 	}
 	return t.end(t.run())
 }

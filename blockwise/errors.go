@@ -35,7 +35,7 @@ const (
 	// says why.
 	ErrBody
 
-	// ErrExpired: no block came for too long.
+	// ErrExpired: no block came for too long, or none can come any more since the secure session has ended.
 	ErrExpired
 	// ErrEvicted: the room was needed for other transfers.
 	ErrEvicted

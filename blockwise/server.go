@@ -319,6 +319,21 @@ func (s *Server) arm() {
 	s.timer.Reset(after)
 }
 
+// Leave forgets all transfers that are under way over the session of p, since it has ended: the body of a streamed upload fails
+// with [ErrExpired]. Without a session it does nothing.
+func (s *Server) Leave(p exchange.Peer) {
+	if p.Session == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.unlock()
+	if of := s.t.peers[keyOf(p)]; of != nil {
+		for e := of.entries.oldest(nil); e != nil; e = of.entries.oldest(nil) {
+			s.t.end(e, ErrExpired)
+		}
+	}
+}
+
 // expire is called by the timer.
 func (s *Server) expire() {
 	s.mu.Lock()

@@ -18,7 +18,8 @@ type Next interface {
 
 // Client answers challenges: it repeats a request that was answered by 4.01 with an Echo option, with that
 // value, which nothing else than its bytes is known of (RFC 9175 section 2.3). A value
-// that comes with any other response goes with the next request to the same peer. Requests
+// that comes with any other response goes with the next request to the same peer, unless there is a secure session, which proves
+// more than the value would. Requests
 // that have an Echo option of their own are left alone. Its methods may be called
 // concurrently.
 type Client struct {
@@ -59,7 +60,7 @@ func (c *Client) RoundTrip(ctx context.Context, req *exchange.Request, resp *exc
 			return nil
 		}
 		if n == maxAttempts || resp.Code != message.Unauthorized {
-			c.keep(resp.Peer().Addr, value)
+			c.keep(resp.Peer(), value)
 			return nil
 		}
 		try = with(req, value)
@@ -100,7 +101,7 @@ func (r *responses) Next(ctx context.Context, resp *exchange.Response) error {
 		value := valueOf(resp)
 		if value == nil || resp.Code != message.Unauthorized {
 			if r.attempts = 0; value != nil {
-				r.client.keep(resp.Peer().Addr, value)
+				r.client.keep(resp.Peer(), value)
 			}
 			return nil
 		}
@@ -189,7 +190,11 @@ func valueOf(resp *exchange.Response) []byte {
 }
 
 // keep keeps a value for the next request to the peer that it came from.
-func (c *Client) keep(peer netip.AddrPort, value []byte) {
+func (c *Client) keep(from exchange.Peer, value []byte) {
+	if from.Session != nil {
+		return // a request does not tell beforehand by which session it will go
+	}
+	peer := from.Addr
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.values == nil {
@@ -212,7 +217,7 @@ func (c *Client) take(req *exchange.Request) []byte {
 		return nil
 	}
 	to, ok := destination(req)
-	if !ok {
+	if !ok || req.Session != nil {
 		return nil
 	}
 	value := c.values[to]

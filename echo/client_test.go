@@ -30,6 +30,7 @@ type answer struct {
 	code  message.Code
 	value string // of the Echo option, "" for none
 	from  netip.AddrPort
+	by    any // the session
 	err   error
 }
 
@@ -51,7 +52,7 @@ func (f *far) answer(to netip.AddrPort, resp *exchange.Response) error {
 	if a.from.IsValid() {
 		to = a.from
 	}
-	return resp.Receive(&m, exchange.Peer{Addr: to})
+	return resp.Receive(&m, exchange.Peer{Addr: to, Session: a.by})
 }
 
 func (f *far) RoundTrip(ctx context.Context, req *exchange.Request, resp *exchange.Response) error {
@@ -150,6 +151,27 @@ func TestNextRequest(t *testing.T) {
 		ask(netip.AddrPortFrom(one.Addr(), uint16(1000+i)), "b")
 	}
 	require.Len(t, c.values, maxValues)
+}
+
+// A value that came over a secure session goes to nobody else, since nothing tells beforehand by which session the next request
+// will go.
+//
+// Proves 9175-2.3-08.
+func TestNextRequestOfSession(t *testing.T) {
+	f := &far{TB: t, answers: []answer{
+		{code: message.Unauthorized, value: "a", by: "s"}, {code: message.Content, value: "b", by: "s"}, {code: message.Content, by: "t"},
+		{code: message.Content, value: "c"}, {code: message.Content, by: "t"},
+	}}
+	c := NewClient(f)
+	var resp exchange.Response
+	for range 3 {
+		require.NoError(t, c.RoundTrip(t.Context(), get(one, ""), &resp))
+	}
+	over := get(one, "")
+	over.Session = "t"
+	require.NoError(t, c.RoundTrip(t.Context(), over, &resp))
+	require.Equal(t, []string{"", "a", "", "", ""}, f.sent, "a challenge is met, nothing else")
+	require.Len(t, c.values, 1, "what is for plain requests waits")
 }
 
 // An exchange that is challenged is opened again.

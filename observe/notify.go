@@ -387,6 +387,8 @@ func endOf(err error) End {
 		return EndReset
 	case errors.Is(err, exchange.ErrUnreachable):
 		return EndUnreachable
+	case errors.Is(err, exchange.ErrSessionEnded):
+		return EndSession
 	case errors.Is(err, exchange.ErrClosed):
 		return EndClosed
 	}
@@ -403,8 +405,8 @@ func (s *Server) notSent(sh *ship, n *exchange.Notice, err error) {
 	case o.is(removed):
 	case errors.Is(err, exchange.ErrBusy):
 		s.retry(o)
-	case errors.Is(err, exchange.ErrClosed):
-		s.remove(o, EndClosed)
+	case errors.Is(err, exchange.ErrClosed), errors.Is(err, exchange.ErrSessionEnded):
+		s.remove(o, endOf(err))
 	default:
 		s.cfg.Logger.Error("observe: notification not sent", "path", o.group.in.path, "peer", n.Peer, "error", err)
 		p, last := o.group.req.Pusher(), exchange.Notice{Peer: n.Peer, Token: bytes.Clone(n.Token), Confirmable: true}

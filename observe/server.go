@@ -165,6 +165,26 @@ func (s *Server) Close() error {
 	return nil
 }
 
+// Leave removes all observers whose requests came over the session of p without a word to them, since it has ended
+// (RFC 7641 section 7). Without a session it does nothing.
+func (s *Server) Leave(p exchange.Peer) {
+	if p.Session == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.unlock()
+	c := s.clients.get(keyOf(p, false))
+	if c == nil {
+		return
+	}
+	if c.crowd != nil {
+		for _, o := range c.crowd.byToken {
+			s.remove(o, EndSession)
+		}
+	}
+	s.remove(&c.first, EndSession)
+}
+
 // Stop is Close without waiting: a notification that is being rendered is not sent. A handler
 // may call it.
 func (s *Server) Stop() {

@@ -24,12 +24,14 @@ const (
 	EndUnsendable
 	// EndClosed: the Server or the endpoint was closed, or has forgotten the observer by Forget.
 	EndClosed
+	// EndSession: the secure session of the registration has ended.
+	EndSession
 
 	numEnds = iota
 )
 
 var endNames = [numEnds]string{
-	"deregistered", "reset", "timed out", "unreachable", "error response", "content format changed", "replaced", "unsendable", "closed",
+	"deregistered", "reset", "timed out", "unreachable", "error response", "content format changed", "replaced", "unsendable", "closed", "session ended",
 }
 
 // String returns a few words.
