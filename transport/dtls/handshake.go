@@ -1,0 +1,559 @@
+package dtls
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/pion/dtls/v3"
+
+	"github.com/coapkit/coap/transport"
+)
+
+// handshake is one that is not finished yet.
+type handshake struct {
+	*pipe
+	party
+	name   string   // of the server, if we are the client
+	random [32]byte // of the ClientHello that began it, if we are the server
+	cancel context.CancelCauseFunc
+	over   chan struct{} // is closed in the end
+	early  [][]byte      // what the library has decrypted besides the handshake
+
+	// The rest is guarded by Conn.mu.
+	waiters int // in Dial
+	gone    bool
+	session *session
+	err     error
+	next    *handshake // in Conn.unproven
+	queued  bool
+
+	// What is learned on the way.
+	seen struct {
+		sync.Mutex
+		proven   bool // the peer has shown that it receives at its address
+		answered bool
+		keyed    bool // keys were exchanged
+		refused  byte // the description of its alert
+		alerted  bool
+		cause    Cause // of a failure, if there is something to be told better
+		caused   bool
+		resumed  bool
+		identity string      // that we have used, or the peer
+		another  *ServerInfo // credentials for which are to be used instead
+		err      error
+	}
+}
+
+// displaced is why a handshake was canceled, besides the end of the Conn.
+type stopped struct {
+	cause Cause
+	err   error
+}
+
+func (s *stopped) Error() string { return s.cause.String() }
+
+// queueOfHandshakes are those of others that have not shown that their address is theirs, the oldest first.
+type queueOfHandshakes struct{ first, last *handshake }
+
+func (q *queueOfHandshakes) push(h *handshake) {
+	h.queued = true
+	if q.last != nil {
+		q.last.next = h
+	} else {
+		q.first = h
+	}
+	q.last = h
+}
+
+// pop returns the oldest that is still unproven and unfinished, or nil.
+func (q *queueOfHandshakes) pop() *handshake {
+	for h := q.first; h != nil; h = q.first {
+		if q.first = h.next; q.first == nil {
+			q.last = nil
+		}
+		h.next, h.queued = nil, false
+		h.seen.Lock()
+		proven := h.seen.proven
+		h.seen.Unlock()
+		if !proven && !h.gone {
+			return h
+		}
+	}
+	return nil
+}
+
+// shake processes a record of epoch 0, which only handshakes have. It reports whether a handshake has got the datagram.
+func (c *Conn) shake(d *transport.Datagram, r *record) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	random, hello := helloRandom(r)
+	as := party{d.Remote, !hello && fromServer(r)}
+	h := c.shaking[as]
+	if h == nil && !hello {
+		as.client = !as.client
+		h = c.shaking[as]
+	}
+	switch {
+	case h == nil && (!hello || !c.cfg.serves() || c.closed):
+		// Perhaps plaintext for an established session, which is none of it.
+		c.stats.Unknown++
+		return true // there is nothing else in the datagram to look for, but protected records
+	case h != nil && hello && !h.client && random != h.random && !h.hasProven():
+		h.stop(Displaced, nil) // the peer has begun anew
+		c.leave(h)
+		h = nil
+	}
+	if h == nil {
+		if h = c.accept(d, as, random); h == nil {
+			c.stats.NotStarted++
+			return true
+		}
+	}
+	h.learn(r)
+	if !h.deliver(d.Data) {
+		c.stats.Lost++
+	}
+	return true
+}
+
+// shakeProtected gives a datagram with protected records to a handshake of its sender.
+func (c *Conn) shakeProtected(d *transport.Datagram) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, client := range [...]bool{false, true} {
+		if h := c.shaking[party{d.Remote, client}]; h != nil {
+			if !h.deliver(d.Data) {
+				c.stats.Lost++
+			}
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Conn) isShaking(remote netip.AddrPort) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.shaking[party{remote, false}] != nil || c.shaking[party{remote, true}] != nil
+}
+
+// accept begins a handshake that a peer has asked for, or returns nil. Conn.mu is held.
+func (c *Conn) accept(d *transport.Datagram, as party, random [32]byte) *handshake {
+	if len(c.shaking) >= c.cfg.MaxHandshakes {
+		old := c.unproven.pop()
+		if old == nil {
+			return nil
+		}
+		old.stop(Displaced, nil)
+		c.leave(old)
+	}
+	h := c.begin(d, as)
+	h.random = random
+	c.unproven.push(h)
+	opts := c.serverOptions(h)
+	c.done.Add(1)
+	go func() {
+		defer c.done.Done()
+		h.run(func() (*dtls.Conn, error) {
+			return dtls.ServerWithOptions(h, net.UDPAddrFromAddrPort(h.addr), opts...)
+		})
+	}()
+	return h
+}
+
+// begin makes the row of a handshake. Conn.mu is held.
+func (c *Conn) begin(d *transport.Datagram, as party) *handshake {
+	h := &handshake{pipe: newPipe(c, d), party: as, over: make(chan struct{})}
+	h.onWrite = h.leaving
+	c.shaking[as] = h
+	c.stats.Started++
+	return h
+}
+
+// leave takes h out of the table. Conn.mu is held.
+func (c *Conn) leave(h *handshake) {
+	h.gone = true
+	if c.shaking[h.party] == h {
+		delete(c.shaking, h.party)
+	}
+}
+
+func (h *handshake) hasProven() bool {
+	h.seen.Lock()
+	defer h.seen.Unlock()
+	return h.seen.proven
+}
+
+// stop ends a handshake for this reason.
+func (h *handshake) stop(cause Cause, err error) {
+	if h.cancel != nil {
+		h.cancel(&stopped{cause, err})
+	}
+	_ = h.pipe.Close()
+}
+
+// WriteTo notes what could not be sent.
+func (h *handshake) WriteTo(b []byte, to net.Addr) (int, error) {
+	n, err := h.pipe.WriteTo(b, to)
+	if err != nil {
+		_ = h.because(NotSent, err)
+	}
+	return n, err
+}
+
+func (h *handshake) fail(cause Cause, err error) { h.stop(cause, err) }
+
+// learn looks at a plaintext record of the peer.
+func (h *handshake) learn(r *record) {
+	h.seen.Lock()
+	defer h.seen.Unlock()
+	h.seen.answered = true
+	if level, description, ok := plainAlert(r); ok && level == alertFatal {
+		h.seen.alerted, h.seen.refused = true, description
+	}
+}
+
+// unwrapAlert takes the connection ID out of an alert that is not encrypted: the library puts it there, though only encrypted records have
+// one (RFC 9146 section 4).
+func unwrapAlert(b []byte) []byte {
+	n := len(b)
+	if n < headerSize+3 || b[0] != byte(typeCID) || b[3] != 0 || b[4] != 0 || b[n-1] != byte(typeAlert) {
+		return b
+	}
+	plain := append([]byte{byte(typeAlert)}, b[1:11]...)
+	return append(plain, 0, 2, b[n-3], b[n-2])
+}
+
+// leaving looks at what the library sends. The lock of the pipe is held.
+func (h *handshake) leaving(b []byte) []byte {
+	b = unwrapAlert(b)
+	r, _, ok := nextRecord(b, 0)
+	if !ok {
+		return b
+	}
+	h.seen.Lock()
+	defer h.seen.Unlock()
+	switch {
+	case isHandshake(&r, serverHello):
+		h.seen.proven = true // the cookie has come back
+	case isHandshake(&r, clientKeyExchange):
+		h.seen.keyed = true
+	}
+	if _, description, ok := plainAlert(&r); ok && description == internalError && h.seen.caused && h.seen.cause == UnknownIdentity {
+		// The library has no word for it (RFC 4279 section 2).
+		b = bytes.Clone(b)
+		b[headerSize+1] = unknownPSKIdentity
+	}
+	return b
+}
+
+// because notes why the handshake is about to fail.
+func (h *handshake) because(cause Cause, err error) error {
+	h.seen.Lock()
+	defer h.seen.Unlock()
+	if !h.seen.caused {
+		h.seen.cause, h.seen.caused, h.seen.err = cause, true, err
+	}
+	if err == nil {
+		err = errors.New(cause.String())
+	}
+	return err
+}
+
+// run does the handshake and makes the session.
+func (h *handshake) run(connect func() (*dtls.Conn, error)) {
+	c := h.conn
+	ctx, cancel := context.WithTimeout(c.ctx, c.cfg.HandshakeTimeout)
+	defer cancel()
+	ctx, cause := context.WithCancelCause(ctx)
+	defer cause(nil)
+	c.mu.Lock()
+	h.cancel = cause
+	gone := h.gone
+	c.mu.Unlock()
+	var s *session
+	err := error(&stopped{cause: Displaced})
+	if !gone {
+		s, err = h.shakeHands(ctx, connect)
+	}
+	h.rest()
+	h.conclude(ctx, s, err)
+}
+
+// shakeHands returns the session, which is in no table yet.
+func (h *handshake) shakeHands(ctx context.Context, connect func() (*dtls.Conn, error)) (*session, error) {
+	pc, err := connect()
+	if err != nil {
+		return nil, err
+	}
+	defer pc.Close() // of which nothing leaves the pipe
+	if err := pc.HandshakeContext(ctx); err != nil {
+		h.mu.Lock()
+		h.cut = true
+		h.mu.Unlock()
+		return nil, err
+	}
+	early := make(chan [][]byte, 1)
+	go func() { early <- readAll(pc) }()
+	flight := h.detach()
+	left, err := secretsOf(pc)
+	// What the library has decrypted already is at hand; it gets no more.
+	_ = pc.SetReadDeadline(time.Now().Add(time.Millisecond))
+	data := <-early
+	if err != nil {
+		return nil, err
+	}
+	s, err := h.newSession(left, flight)
+	if err != nil {
+		return nil, err
+	}
+	h.early = data
+	return s, nil
+}
+
+// readAll returns what c has decrypted until its deadline.
+func readAll(c *dtls.Conn) (all [][]byte) {
+	b := make([]byte, maxPlaintext)
+	for {
+		n, err := c.Read(b)
+		if timeout, ok := errors.AsType[net.Error](err); errors.Is(err, io.EOF) || ok && timeout.Timeout() {
+			return all
+		}
+		if err == nil { // else it is about an alert
+			all = append(all, bytes.Clone(b[:n]))
+		}
+	}
+}
+
+// newSession makes a session of what the handshake has left.
+func (h *handshake) newSession(left *secrets, flight [][]byte) (*session, error) {
+	keys, err := left.keyBlock()
+	if err != nil {
+		return nil, err
+	}
+	id, err := h.identityOf(left)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{client: h.client, name: h.name, keys: keys, remote: h.remote, local: h.local, ifIndex: h.ifIndex, flight: flight}
+	s.handle = &transport.Session{Secure: true, Identity: id}
+	return s, s.start()
+}
+
+// start makes the ciphers and counters of a session of its keys.
+func (s *session) start() (err error) {
+	s.write, s.read, err = s.keys.protections()
+	s.nextSeq, s.window.next, s.window.seen = s.keys.NextWrite, s.keys.NextRead, 1<<64-1
+	return err
+}
+
+// conclude ends the handshake, with a session or without.
+func (h *handshake) conclude(ctx context.Context, s *session, err error) {
+	c := h.conn
+	now := time.Now()
+	if s == nil {
+		err = h.explain(ctx, err)
+	}
+	c.mu.Lock()
+	wasGone := h.gone
+	c.leave(h)
+	var gone []*session
+	switch {
+	case s == nil:
+	case c.closed:
+		s, err = nil, &HandshakeError{Peer: h.addr, Cause: Failed, Err: net.ErrClosed}
+	case wasGone:
+		s, err = nil, &HandshakeError{Peer: h.addr, Cause: Displaced}
+	default:
+		gone = c.add(s, now)
+		c.sessionResumed(h)
+	}
+	h.session, h.err = s, err
+	if e, ok := errors.AsType[*HandshakeError](err); ok {
+		c.stats.Failed[e.Cause]++
+	}
+	left := h.left()
+	c.mu.Unlock()
+	close(h.over)
+	for _, old := range gone {
+		c.bury(old, old.ended != error(Replaced))
+	}
+	if s == nil {
+		c.log.Debug("dtls: handshake failed", "peer", h.addr, "error", err)
+		c.tell(SessionEvent{Kind: SessionFails, Addr: h.addr, Client: h.client, Err: err})
+		return
+	}
+	c.tell(SessionEvent{Kind: SessionBegins, Addr: h.addr, Identity: *s.identity(), Client: h.client})
+	for _, b := range h.early {
+		c.in.put(&transport.Datagram{Data: b, Remote: h.remote, Local: h.local, IfIndex: h.ifIndex, Session: s.handle})
+	}
+	for _, b := range left {
+		c.receive(&transport.Datagram{Data: b, Remote: h.remote, Local: h.local, IfIndex: h.ifIndex}, now)
+	}
+}
+
+func (c *Conn) sessionResumed(h *handshake) {
+	h.seen.Lock()
+	defer h.seen.Unlock()
+	if h.seen.resumed {
+		c.stats.Resumed++
+	}
+}
+
+// explain says why the handshake has failed, as well as it can be known.
+func (h *handshake) explain(ctx context.Context, err error) error {
+	h.seen.Lock()
+	defer h.seen.Unlock()
+	e := &HandshakeError{Peer: h.addr, Cause: Failed, Err: err}
+	var why *stopped
+	switch {
+	case h.seen.caused:
+		e.Cause, e.Err = h.seen.cause, h.seen.err
+	case errors.As(context.Cause(ctx), &why):
+		e.Cause, e.Err = why.cause, why.err
+	case h.seen.alerted:
+		e.Cause = causeOfAlert(h.seen.refused, h.usesPSK())
+	case h.conn.ctx.Err() != nil:
+		e.Err = net.ErrClosed
+	case !errors.Is(err, context.DeadlineExceeded):
+		e.Cause = causeOf(err)
+	case !h.seen.answered:
+		e.Cause, e.Err = NoAnswer, nil
+	case h.seen.keyed && h.usesPSK():
+		e.Cause, e.Err = WrongKey, nil
+	default:
+		e.Cause, e.Err = Unfinished, nil
+	}
+	return e
+}
+
+// usesPSK reports whether a pre-shared key was asked for. The lock of seen is held.
+func (h *handshake) usesPSK() bool { return h.seen.identity != "" }
+
+func causeOfAlert(description byte, psk bool) Cause {
+	switch description {
+	case unknownPSKIdentity:
+		return UnknownIdentity
+	case decryptError, badRecordMAC:
+		if psk {
+			return WrongKey
+		}
+	case handshakeFailure, insufficientSecurity:
+		return NoCommonSuite
+	case noCertificate, badCertificate, unsupportedCert, certificateRevoked, certificateExpired, certificateUnknown, unknownCA:
+		return CertificateRefused
+	}
+	return Refused
+}
+
+// Dial returns the session with the endpoint at remote: the one there is, or a new one. name is the name that its certificate has to
+// bear, "" for its address. It waits for the handshake, until ctx ends. The error is an *[HandshakeError], ErrOtherName, net.ErrClosed, or that of
+// ctx.
+func (c *Conn) Dial(ctx context.Context, remote netip.AddrPort, name string) (*transport.Session, error) {
+	for attempt := 0; ; attempt++ {
+		h, s, err := c.dial(remote, name)
+		if err != nil || s != nil {
+			return s, err
+		}
+		select {
+		case <-h.over:
+			c.mu.Lock()
+			h.waiters--
+			s, err := h.session, h.err
+			c.mu.Unlock()
+			if s != nil {
+				return s.handle, nil
+			}
+			h.seen.Lock()
+			another := h.seen.another
+			h.seen.Unlock()
+			if another != nil && attempt == 0 {
+				c.hinted(remote, another)
+				continue // as somebody else
+			}
+			return nil, err
+		case <-ctx.Done():
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if h.waiters--; h.waiters == 0 {
+				h.stop(Failed, ctx.Err())
+			}
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// dial returns the handshake to wait for, or the session that there is.
+func (c *Conn) dial(remote netip.AddrPort, name string) (*handshake, *transport.Session, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, nil, net.ErrClosed
+	}
+	if s := c.byAddr[remote]; s != nil {
+		if !c.cfg.isFor(s, name) {
+			return nil, nil, ErrOtherName
+		}
+		return nil, s.handle, nil
+	}
+	as := party{remote, true}
+	h := c.shaking[as]
+	if h == nil {
+		var err error
+		if h, err = c.connect(as, name); err != nil {
+			return nil, nil, err
+		}
+	} else if h.name != name {
+		return nil, nil, ErrOtherName
+	}
+	h.waiters++
+	return h, nil, nil
+}
+
+// connect begins a handshake as the client. Conn.mu is held.
+func (c *Conn) connect(as party, name string) (*handshake, error) {
+	h := c.begin(&transport.Datagram{Remote: as.addr}, as)
+	h.name = name
+	hint := c.hints[as.addr]
+	delete(c.hints, as.addr)
+	c.done.Add(1)
+	go func() {
+		defer c.done.Done()
+		h.run(func() (*dtls.Conn, error) {
+			opts, err := c.clientOptions(h, hint)
+			if err != nil {
+				return nil, err
+			}
+			return dtls.ClientWithOptions(h, net.UDPAddrFromAddrPort(h.addr), opts...)
+		})
+	}()
+	return h, nil
+}
+
+// hinted keeps the hint of a server for the next handshake with it.
+func (c *Conn) hinted(remote netip.AddrPort, s *ServerInfo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hints[remote] = s.Hint
+}
+
+// newCID returns a connection ID that no session has.
+func (c *Conn) newCID() []byte {
+	cid := make([]byte, c.cfg.ConnectionID)
+	for {
+		_, _ = rand.Read(cid) // never fails
+		c.mu.Lock()
+		_, used := c.byCID[string(cid)]
+		c.mu.Unlock()
+		if !used {
+			return cid
+		}
+	}
+}
