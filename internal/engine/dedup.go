@@ -64,6 +64,7 @@ const (
 	flagOpen                  // its request is not answered yet: see incoming
 	flagEvictable             // may be forgotten early
 	flagPinned                // answers a request that is not idempotent: must not be forgotten early
+	flagAnswering             // its response is on its way, see Engine.answering
 )
 
 // recordCost is what a record is charged for besides its reply: itself and the row of its
@@ -299,6 +300,10 @@ func (e *Engine) forgetRecord(i uint32) {
 			e.endDelay(x)
 		}
 	} else {
+		if r.flags&flagAnswering != 0 {
+			e.answering[i].answers = 0
+			delete(e.answering, i)
+		}
 		e.dedup.replies.forget(r.reply, int(r.size), &e.buffers)
 	}
 	e.dedup.records.remove(i, r.bucket)

@@ -212,6 +212,39 @@ func TestPinnedRepliesOfAnySize(t *testing.T) {
 	}
 }
 
+// A request is remembered, however short memory is, while its separate response is on its way: if a copy of it were
+// performed again, the older answer could arrive after the newer one.
+//
+// Proves 7252-4.5-02.
+func TestRememberedWhileAnswering(t *testing.T) {
+	r := newRig(t, Config{Params: exchange.Params{EmptyAckDelay: -1}, Limits: exchange.Limits{RememberedBytesPerPeer: 10 * onePost, RememberedBytes: 15 * onePost}})
+	r.receive("request", "CON GET mid=1 tok=0a")
+	slow := r.handle("request", "GET")
+	r.want("a promise", "ACK 0.00 mid=1")
+	r.respond(slow, "2.05")
+	resp := r.want("the response", "CON 2.05 tok=0a")
+	others := func(first int) {
+		for i := range 40 {
+			r.receive("another", "CON GET mid=%d tok=0b", first+i)
+			r.want("a promise", "ACK 0.00 mid=%d", first+i)
+			r.respond(r.handle("another", "GET"), "2.05")
+			r.receive("it has it", "ACK 0.00 mid=%d", r.want("its response", "CON 2.05 tok=0b").MessageID)
+			checkEngine(t, r.e)
+		}
+	}
+	others(100)
+	require.NotZero(t, r.e.Stats().EvictedReplies)
+	r.receive("the copy of a request", "CON GET mid=1 tok=0a")
+	r.want("the same promise", "ACK 0.00 mid=1")
+	require.Empty(t, r.events, "it is not performed again")
+	r.receive("it has the response", "ACK 0.00 mid=%d", resp.MessageID)
+	checkEngine(t, r.e)
+	others(200)
+	r.receive("a copy later", "CON GET mid=1 tok=0a")
+	r.want("a promise", "ACK 0.00 mid=1")
+	r.respond(r.handle("performed again, as idempotent requests may be", "GET"), "2.05")
+}
+
 // Replies to idempotent requests are forgotten when memory is short, those first that
 // arrived first; a duplicate is then processed again.
 func TestEvictedReplies(t *testing.T) {

@@ -72,6 +72,7 @@ type Engine struct {
 	dedup     dedup
 	lifetimes [lifetimes]int64 // of what is remembered, from params
 	incoming  slots[incoming]
+	answering map[uint32]*exchangeState // separate responses that wait for an acknowledgement, by record
 	timers    timerHeap
 
 	exchangePool pool[exchangeState]
@@ -109,7 +110,8 @@ func New(cfg Config, now time.Time) *Engine {
 		hash:    maphash.MakeSeed(),
 		epoch:   now,
 		tracing: cfg.Trace, limitUnverified: cfg.LimitUnverified,
-		keys: newSlots[longKey](4, 1), peers: newSlots[peer](6, 1), incoming: newSlots[incoming](4, 1),
+		answering: make(map[uint32]*exchangeState),
+		keys:      newSlots[longKey](4, 1), peers: newSlots[peer](6, 1), incoming: newSlots[incoming](4, 1),
 	}
 	e.lifetimes[lifetimeCon] = int64(e.params.ExchangeLifetime())
 	e.lifetimes[lifetimeNon] = int64(e.params.NonLifetime())

@@ -34,7 +34,7 @@ func (e *Engine) respondToGroup(x *incoming) error {
 	if delay == 0 {
 		e.send(buf, x.route)
 		e.buffers.unref(buf)
-		e.keepReply(x, nil)
+		e.keepReply(x, nil, Exchange{})
 		return nil
 	}
 	if !e.settled(x, recordCost+delayCost+cap(buf.b)) {

@@ -91,7 +91,8 @@ type exchangeState struct {
 	heard      bool
 	unsent     bool // see Event.Unsent
 	superseded []uint16
-	declined   uint8 // classes of responses, see interest.unless
+	declined   uint8  // classes of responses, see interest.unless
+	answers    uint32 // the record of the request that a separate response answers, see keepReply
 	window     time.Duration
 	peer       *peer
 	route
@@ -447,6 +448,7 @@ func (e *Engine) discard(x *exchangeState) {
 	}
 	if x.kind == kindResponse {
 		e.responses--
+		e.endAnswer(x)
 	}
 	p.exchanges.remove(x, ofPeer)
 	*x = exchangeState{gen: x.gen + 1}

@@ -150,18 +150,19 @@ func (e *Engine) Respond(now time.Time, id Incoming, m *message.Message) error {
 			return err
 		}
 		e.send(buf, x.route)
-		e.keepReply(x, buf)
+		e.keepReply(x, buf, Exchange{})
 	default:
-		if err := e.respondSeparately(x); err != nil {
+		s, err := e.respondSeparately(x)
+		if err != nil {
 			return err
 		}
-		e.keepReply(x, nil)
+		e.keepReply(x, nil, s)
 	}
 	return nil
 }
 
 // respondSeparately sends e.view in a message of its own.
-func (e *Engine) respondSeparately(x *incoming) error {
+func (e *Engine) respondSeparately(x *incoming) (Exchange, error) {
 	e.view.Type = message.NonConfirmable
 	con := x.con && !isChallenge(&e.view)
 	if con {
@@ -169,22 +170,23 @@ func (e *Engine) respondSeparately(x *incoming) error {
 	}
 	buf, err := e.encode(&e.view)
 	if err != nil {
-		return err
+		return Exchange{}, err
 	}
 	to := Target{Remote: x.remote, Local: x.local, IfIndex: x.ifIndex, Session: x.session}
 	s, err := e.newExchange(kindResponse, con, to, RequestOptions{})
 	if err != nil {
 		e.buffers.unref(buf)
-		return err
+		return Exchange{}, err
 	}
 	s.buf = buf
 	if e.limitUnverified && !e.rows.at(x.row).verified {
 		s.params.MaxRetransmit = min(s.params.MaxRetransmit, x.affordable(len(buf.b))-1)
 	}
-	if _, err = e.launch(s, false); err == nil {
+	id, err := e.launch(s, false)
+	if err == nil {
 		e.stats.Separate++
 	}
-	return err
+	return id, err
 }
 
 // Drop ends a received request without a response: it is rejected in silence if it came in a
@@ -207,12 +209,13 @@ func (e *Engine) suppress(x *incoming, why exchange.DropReason) {
 	if x.con && !x.acked {
 		e.ackEmpty(x)
 	}
-	e.keepReply(x, nil)
+	e.keepReply(x, nil, Exchange{})
 }
 
 // keepReply settles a request: buf, if any, is what duplicates are answered with. It takes
-// over the reference to buf.
-func (e *Engine) keepReply(x *incoming, buf *buffer) {
+// over the reference to buf. s, if any, is the separate response: the request is remembered as long as that
+// may be retransmitted, or a copy of it would be performed again and an older state told after a newer one.
+func (e *Engine) keepReply(x *incoming, buf *buffer, s Exchange) {
 	size := 0
 	if buf != nil {
 		size = len(buf.b)
@@ -224,13 +227,27 @@ func (e *Engine) keepReply(x *incoming, buf *buffer) {
 		if buf != nil {
 			r.reply = e.dedup.replies.keep(buf, &e.buffers)
 		}
-		if x.idempotent {
+		switch {
+		case !x.idempotent:
+		case s.x != nil && s.x.gen == s.gen: // it waits for an acknowledgement
+			s.x.answers, e.answering[i] = i, s.x
+			r.flags |= flagAnswering
+		default:
 			e.makeEvictable(i)
 		}
 	case buf != nil:
 		e.buffers.unref(buf)
 	}
 	e.freeIncoming(x)
+}
+
+// endAnswer is called when x, a separate response, ends.
+func (e *Engine) endAnswer(x *exchangeState) {
+	if i := x.answers; i != 0 {
+		delete(e.answering, i)
+		e.dedup.records.at(i).flags &^= flagAnswering
+		e.makeEvictable(i)
+	}
 }
 
 // settled notes that a request is answered. It reports whether it is remembered at this cost;
