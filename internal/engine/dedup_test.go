@@ -215,7 +215,7 @@ func TestPinnedRepliesOfAnySize(t *testing.T) {
 // A request is remembered, however short memory is, while its separate response is on its way: if a copy of it were
 // performed again, the older answer could arrive after the newer one.
 //
-// Proves 7252-4.5-02.
+// Proves 7252-4.5-01.
 func TestRememberedWhileAnswering(t *testing.T) {
 	r := newRig(t, Config{Params: exchange.Params{EmptyAckDelay: -1}, Limits: exchange.Limits{RememberedBytesPerPeer: 10 * onePost, RememberedBytes: 15 * onePost}})
 	r.receive("request", "CON GET mid=1 tok=0a")
