@@ -39,12 +39,12 @@ type handshake struct {
 		sync.Mutex
 		proven   bool // the peer has shown that it receives at its address
 		answered bool
-		keyed    bool // keys were exchanged
+		keyed    bool // keys were exchanged, or are about to be
+		full     bool // the client has sent more than the end of the handshake: it is no resumption
 		refused  byte // the description of its alert
 		alerted  bool
 		cause    Cause // of a failure, if there is something to be told better
 		caused   bool
-		resumed  bool
 		identity string      // that we have used, or the peer
 		another  *ServerInfo // credentials for which are to be used instead
 		err      error
@@ -215,6 +215,7 @@ func (h *handshake) learn(r *record) {
 	h.seen.Lock()
 	defer h.seen.Unlock()
 	h.seen.answered = true
+	h.seen.full = h.seen.full || !h.client && (isHandshake(r, certificate) || isHandshake(r, clientKeyExchange))
 	if level, description, ok := plainAlert(r); ok && level == alertFatal {
 		h.seen.alerted, h.seen.refused = true, description
 	}
@@ -243,8 +244,8 @@ func (h *handshake) leaving(b []byte) []byte {
 	switch {
 	case isHandshake(&r, serverHello):
 		h.seen.proven = true // the cookie has come back
-	case isHandshake(&r, clientKeyExchange):
-		h.seen.keyed = true
+	case h.client && (isHandshake(&r, certificate) || isHandshake(&r, clientKeyExchange)):
+		h.seen.keyed, h.seen.full = true, true
 	}
 	if _, description, ok := plainAlert(&r); ok && description == internalError && h.seen.caused && h.seen.cause == UnknownIdentity {
 		// The library has no word for it (RFC 4279 section 2).
@@ -373,7 +374,9 @@ func (h *handshake) conclude(ctx context.Context, s *session, err error) {
 		s, err = nil, &HandshakeError{Peer: h.addr, Cause: Displaced}
 	default:
 		gone = c.add(s, now)
-		c.sessionResumed(h)
+		if !h.isFull() {
+			c.stats.Resumed++
+		}
 	}
 	h.session, h.err = s, err
 	if e, ok := errors.AsType[*HandshakeError](err); ok {
@@ -399,12 +402,10 @@ func (h *handshake) conclude(ctx context.Context, s *session, err error) {
 	}
 }
 
-func (c *Conn) sessionResumed(h *handshake) {
+func (h *handshake) isFull() bool {
 	h.seen.Lock()
 	defer h.seen.Unlock()
-	if h.seen.resumed {
-		c.stats.Resumed++
-	}
+	return h.seen.full
 }
 
 // explain says why the handshake has failed, as well as it can be known.

@@ -161,6 +161,7 @@ func helloRandom(r *record) (random [32]byte, ok bool) {
 const (
 	clientHello       = 1
 	serverHello       = 2
+	certificate       = 11
 	serverHelloDone   = 14
 	clientKeyExchange = 16
 )
