@@ -29,8 +29,8 @@ func (c dialing) WriteBatch(ds []transport.Datagram) (int, error) {
 			return i, err
 		}
 	}
-	if _, err := c.Conn.WriteBatch(reached); err != nil {
-		return 0, err
+	if n, err := c.Conn.WriteBatch(reached); err != nil {
+		return n, err
 	}
 	return len(ds), nil
 }
