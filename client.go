@@ -12,15 +12,18 @@ import (
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/message"
 	"github.com/coapkit/coap/observe"
+	"github.com/coapkit/coap/transport"
 	"github.com/coapkit/coap/transport/udp"
 )
 
-// Client sends requests to any number of servers over one socket. The zero value is ready
-// to use: it opens the socket with the first request. Close it when it is no longer needed. Its
+// Client sends requests to any number of servers over one socket, and over another one if some of them are
+// secure: those with coaps URIs. The zero value is ready to use, but for coaps, which needs Config.Secure: it
+// opens a socket with the first request. Close it when it is no longer needed. Its
 // fields must not be changed after first use; all methods may be called concurrently.
 type Client struct {
-	// Endpoint sends the requests. Nil makes the client open a UDP socket of its own
-	// on a random port, for both address families.
+	// Endpoint sends the requests, those for coaps URIs if its transport is a transport.Dialer, else those for coap
+	// URIs. Nil makes the client open a UDP socket of its own on a random port, for both address families, and what
+	// Config.Secure opens.
 	Endpoint *Endpoint
 	// Config configures the endpoint that the client opens. It may be nil.
 	Config *Config
@@ -31,13 +34,14 @@ type Client struct {
 
 	mu       sync.Mutex
 	own      *Endpoint
+	secure   *Endpoint // own, for coaps
 	observer *observe.Client
 	closed   bool
 	resolved names
 }
 
 // Dial returns a client for the server that uri names, such as "coap://example.com", after
-// looking up its name. No message is sent. cfg may be nil.
+// looking up its name. No message is sent. cfg may be nil, but not for coaps; see Config.Secure.
 func Dial(ctx context.Context, uri string, cfg *Config) (*Client, error) {
 	u, err := message.ParseURI(uri)
 	if err != nil {
@@ -52,7 +56,7 @@ func Dial(ctx context.Context, uri string, cfg *Config) (*Client, error) {
 			return nil, err
 		}
 	}
-	if _, err := c.endpoint(); err != nil {
+	if _, err := c.endpoint(u.Scheme); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -116,24 +120,24 @@ func (c *Client) send(ctx context.Context, method Code, uri string, format Conte
 // request goes to req.To, or else to the server that req.Authority or Base names. If
 // a name stands for several addresses, the next is tried when one cannot be reached.
 func (c *Client) Do(ctx context.Context, req *Request, resp *Response) error {
-	ep, err := c.endpoint()
+	ep, err := c.endpoint(c.scheme(req))
 	if err != nil {
 		return err
 	}
 	if _, err := destination(req); err == nil {
-		return ep.RoundTrip(ctx, req, resp)
+		return ep.RoundTrip(ctx, c.named(ep, req), resp)
 	}
 	server, req, err := c.authority(req)
 	if err != nil {
 		return err
 	}
-	return c.try(ctx, server, req.Code.String(), func(to netip.AddrPort) (again bool, err error) {
+	return c.try(ctx, server, func(to netip.AddrPort) (again bool, err error) {
 		r := *req // all blocks of a body go to one address
-		r.To = to
+		r.To, r.Authority = to, server
 		err = ep.RoundTrip(ctx, &r, resp)
 		// What was not delivered may go elsewhere. What was perhaps delivered only if
 		// doing it twice does no harm.
-		again = errors.Is(err, ErrUnreachable) || errors.Is(err, ErrNotAcknowledged) && req.Code.IsIdempotent()
+		again = errors.Is(err, ErrUnreachable) || unconnected(err) || errors.Is(err, ErrNotAcknowledged) && req.Code.IsIdempotent()
 		return again && untouched(req, err), err
 	})
 }
@@ -179,10 +183,6 @@ func (c *Client) RoundTrip(ctx context.Context, req *Request, resp *Response) er
 // Ping asks whether the server that uri names is alive, without asking for a resource
 // (RFC 7252 section 4.3).
 func (c *Client) Ping(ctx context.Context, uri string) error {
-	ep, err := c.endpoint()
-	if err != nil {
-		return err
-	}
 	server := c.Base
 	if uri != "" && !strings.HasPrefix(uri, "/") {
 		u, err := message.ParseURI(uri)
@@ -194,17 +194,18 @@ func (c *Client) Ping(ctx context.Context, uri string) error {
 	if server == (Authority{}) {
 		return &OpError{Op: "ping", Err: exchange.RequestError("there is no server to ping: use an absolute URI such as coap://host, or Dial")}
 	}
-	return c.try(ctx, server, "ping", func(to netip.AddrPort) (bool, error) {
-		err := ep.Ping(ctx, to)
-		return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrNotAcknowledged), err
+	ep, err := c.endpoint(server.Scheme)
+	if err != nil {
+		return err
+	}
+	return c.try(ctx, server, func(to netip.AddrPort) (bool, error) {
+		err := ep.roundTrip(ctx, to, nameOf(server), nil, nil)
+		return errors.Is(err, ErrUnreachable) || unconnected(err) || errors.Is(err, ErrNotAcknowledged), err
 	})
 }
 
 // try calls do for the addresses of a server until one works, or it says to stop.
-func (c *Client) try(ctx context.Context, server Authority, op string, do func(netip.AddrPort) (again bool, err error)) error {
-	if server.Scheme == "coaps" {
-		return &OpError{Op: op, Err: exchange.RequestError("coaps needs DTLS, which this client does not have; use coap")}
-	}
+func (c *Client) try(ctx context.Context, server Authority, do func(netip.AddrPort) (again bool, err error)) error {
 	if a, err := netip.ParseAddr(server.Host); err == nil {
 		_, err = do(netip.AddrPortFrom(a.Unmap(), server.Port))
 		return err
@@ -224,63 +225,101 @@ func (c *Client) try(ctx context.Context, server Authority, op string, do func(n
 			break
 		}
 	}
-	if errors.Is(err, ErrTimeout) || errors.Is(err, ErrUnreachable) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, ErrTimeout) || errors.Is(err, ErrUnreachable) || unconnected(err) || errors.Is(err, context.DeadlineExceeded) {
 		c.forget(server.Host, a) // it may have moved
 	}
 	return err
 }
 
-// endpoint returns the endpoint to send with, opening one if need be.
-func (c *Client) endpoint() (*Endpoint, error) {
+// scheme returns that of the URI of req, "" if nothing is known of it.
+func (c *Client) scheme(req *Request) string {
+	switch {
+	case req.Session != nil && c.Endpoint == nil:
+		return "coaps"
+	case req.Session != nil:
+		return ""
+	case req.Authority != (Authority{}):
+		return req.Authority.Scheme
+	}
+	return c.Base.Scheme
+}
+
+// named returns req, which has an address, with the name that the server there has to prove to be.
+func (c *Client) named(ep *Endpoint, req *Request) *Request {
+	if ep.dialer == nil || req.Session != nil || req.Authority != (Authority{}) {
+		return req
+	}
+	r := *req
+	r.Authority = c.Base
+	return &r
+}
+
+// endpoint returns the endpoint to send with for URIs of a scheme, opening one if need be.
+func (c *Client) endpoint(scheme string) (*Endpoint, error) {
 	if c.Endpoint != nil {
+		if err := c.Endpoint.speaks(scheme); err != nil {
+			return nil, &OpError{Op: "dial", Err: err}
+		}
 		return c.Endpoint, nil
+	}
+	own, open := &c.own, func() (transport.Conn, error) { return udp.Listen(":0", nil) }
+	if scheme == "coaps" {
+		own, open = &c.secure, c.Config.orDefault().openSecure
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.closed:
 		return nil, &OpError{Op: "dial", Err: ErrClosed}
-	case c.own != nil:
-		return c.own, nil
+	case *own != nil:
+		return *own, nil
 	}
-	conn, err := udp.Listen(":0", nil)
+	conn, err := open()
 	if err != nil {
 		return nil, err
 	}
-	c.own, err = NewEndpoint(conn, nil, c.Config)
-	if err != nil {
+	if *own, err = NewEndpoint(conn, nil, c.Config); err != nil {
 		conn.Close()
 	}
-	return c.own, err
+	return *own, err
 }
 
-// Stats returns the counters of the endpoint.
+// endpoints returns those that the client has opened.
+func (c *Client) endpoints() (all []*Endpoint) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, ep := range [...]*Endpoint{c.own, c.secure} {
+		if ep != nil {
+			all = append(all, ep)
+		}
+	}
+	return all
+}
+
+// Stats returns the counters of the endpoint, or of those that the client has opened, together.
 func (c *Client) Stats() Stats {
 	if c.Endpoint != nil {
 		return c.Endpoint.Stats()
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.own == nil {
-		return Stats{}
+	var sum Stats
+	for _, ep := range c.endpoints() {
+		one := ep.Stats()
+		sum.Add(&one)
 	}
-	return c.own.Stats()
+	return sum
 }
 
-// Close ends the observations of the client, closes the socket that it opened, if any, and ends its
+// Close ends the observations of the client, closes the sockets that it opened, if any, and ends its
 // exchanges with ErrClosed. An Endpoint that it was given stays open.
 func (c *Client) Close() error {
 	c.mu.Lock()
-	ep, observer := c.own, c.observer
+	observer := c.observer
 	c.closed = true
 	c.mu.Unlock()
 	if observer != nil {
 		observer.Close()
 	}
-	if ep == nil {
-		return nil
-	}
-	return ep.Close()
+	return closeAll(c.endpoints())
 }
 
 var _ exchange.RoundTripper = (*Client)(nil)

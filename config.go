@@ -13,6 +13,7 @@ import (
 	"github.com/coapkit/coap/internal/entropy"
 	"github.com/coapkit/coap/message"
 	"github.com/coapkit/coap/observe"
+	"github.com/coapkit/coap/transport"
 )
 
 // Config configures an [Endpoint], and with it a [Server] or a [Client]. The zero value is
@@ -42,6 +43,10 @@ type Config struct {
 	ServeEcho echo.ServerConfig
 	// Options, if not nil, knows options besides the registered ones.
 	Options *message.Registry
+	// Secure, if not nil, opens the transport for coaps URIs, which has to be a transport.Dialer, with the first such
+	// request of a [Client] that has no Endpoint; the client closes it. Package transport/dtls has one. Without it, such a
+	// request is an error.
+	Secure func() (transport.Conn, error)
 	// Placement is that of the routes, and of handlers that are no Mux, whose own is Adaptive.
 	Placement Placement
 	// Logger gets errors of handlers, panics, and failures of the transport; at level

@@ -24,6 +24,7 @@ import (
 // All methods may be called concurrently.
 type Endpoint struct {
 	conn    transport.Conn
+	dialer  transport.Dialer // conn, if it has secure sessions
 	cfg     *Config
 	log     *slog.Logger
 	blocks  *blockwise.Server // around the user's handler
@@ -75,6 +76,7 @@ func NewEndpoint(conn transport.Conn, handler Handler, cfg *Config) (*Endpoint, 
 		eng: engine.New(cfg.engine(), time.Now()),
 		out: make([]transport.Datagram, batchSize),
 	}
+	ep.dialer, _ = conn.(transport.Dialer)
 	_, ep.checks = handler.(exchange.OptionChecker)
 	serve, send := cfg.blocks(handler)
 	ep.blocks = blockwise.NewServer(handler, serve)
@@ -271,8 +273,10 @@ func (ep *Endpoint) write(batch []transport.Datagram) (failed int) {
 
 // undelivered tells the engine of datagrams that could not be sent. The lock is held.
 func (ep *Endpoint) undelivered(batch []transport.Datagram) {
+	over := false
 	for i := range batch {
 		d := &batch[i]
+		over = over || sessionEnded(d)
 		if ep.closed || errors.Is(d.Err, net.ErrClosed) || passes(d.Err) {
 			// Like a datagram that was lost on the way: retransmission deals with it.
 			ep.eng.NotSent(d)
@@ -282,11 +286,15 @@ func (ep *Endpoint) undelivered(batch []transport.Datagram) {
 	}
 	var done results
 	ep.collect(&done, nil)
-	if len(done.settled) > 0 {
-		ep.mu.Unlock()
-		ep.dispatch(&done)
-		ep.mu.Lock()
+	if len(done.settled) == 0 && !over {
+		return
 	}
+	ep.mu.Unlock()
+	ep.dispatch(&done)
+	for i := range batch {
+		ep.leave(&batch[i])
+	}
+	ep.mu.Lock()
 }
 
 // setTimer makes the timer fire when the engine wants to be called. The lock is held.

@@ -115,6 +115,7 @@ func (l *loop) receive(d *transport.Datagram) bool {
 	if len(l.done.settled) > 0 {
 		ep.dispatch(&l.done)
 	}
+	ep.leave(d)
 	return request
 }
 

@@ -97,10 +97,10 @@ func (ep *Endpoint) collectGroup(ctx context.Context, r *Request, yield func(*Re
 func eachLink[T any](ctx context.Context, c *Client, req *Request, ask func(context.Context, *Endpoint, *Request, func(T, error) bool)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
-		ep, err := c.endpoint()
+		ep, err := c.endpoint(c.scheme(req))
 		var to netip.AddrPort
 		if err == nil {
-			to, err = groupOf(c, req)
+			to, err = groupOf(c, ep, req)
 		}
 		if err != nil {
 			yield(none, err)
@@ -173,8 +173,8 @@ func (e linkError) Error() string {
 
 func (e linkError) Unwrap() error { return e.err }
 
-// groupOf returns the group that a request is for.
-func groupOf(c *Client, req *Request) (netip.AddrPort, error) {
+// groupOf returns the group that a request is for, which ep can reach.
+func groupOf(c *Client, ep *Endpoint, req *Request) (netip.AddrPort, error) {
 	r := *req
 	if !r.To.IsValid() && r.Authority == (Authority{}) {
 		r.Authority = c.Base
@@ -182,6 +182,9 @@ func groupOf(c *Client, req *Request) (netip.AddrPort, error) {
 	to, err := destination(&r)
 	if err == nil && !to.Addr().IsMulticast() {
 		err = exchange.RequestError("the destination is no multicast group; use Do, or an address such as 224.0.1.187 or ff02::fd")
+	}
+	if err == nil && ep.dialer != nil {
+		err = errSecureGroup
 	}
 	if err != nil {
 		return to, &OpError{Op: req.Code.String(), Peer: to, Err: err}

@@ -18,21 +18,21 @@ type Notification = observe.Notification
 // Open starts an exchange that may have several responses with the server that req names; see
 // [exchange.Opener]. Observe and Multicast are made of it.
 func (c *Client) Open(ctx context.Context, req *Request) (exchange.Responses, error) {
-	ep, err := c.endpoint()
+	ep, err := c.endpoint(c.scheme(req))
 	if err != nil {
 		return nil, err
 	}
 	if _, err := destination(req); err == nil {
-		return ep.Open(ctx, req)
+		return ep.Open(ctx, c.named(ep, req))
 	}
 	server, req, err := c.authority(req)
 	if err != nil {
 		return nil, err
 	}
 	var responses exchange.Responses
-	err = c.try(ctx, server, req.Code.String(), func(to netip.AddrPort) (again bool, err error) {
+	err = c.try(ctx, server, func(to netip.AddrPort) (again bool, err error) {
 		r := *req
-		r.To = to
+		r.To, r.Authority = to, server
 		responses, err = ep.Open(ctx, &r)
 		return true, err
 	})
@@ -63,7 +63,7 @@ func (c *Client) Observe(ctx context.Context, uri string) iter.Seq2[Notification
 // ObserveRequest starts to observe what req, a GET or FETCH, asks for; see
 // [observe.Client.Observe].
 func (c *Client) ObserveRequest(ctx context.Context, req *Request) (*observe.Observation, error) {
-	if _, err := c.endpoint(); err != nil {
+	if _, err := c.endpoint(c.scheme(req)); err != nil {
 		return nil, err
 	}
 	return c.observing().Observe(ctx, req)
@@ -90,7 +90,7 @@ func (c *Client) observing() *observe.Client {
 
 // complete fetches the rest of a representation of which first is the first block.
 func (c *Client) complete(ctx context.Context, req *Request, first *Response) error {
-	ep, err := c.endpoint()
+	ep, err := c.endpoint(c.scheme(req))
 	if err != nil || !first.Options.Has(message.OptionBlock2) {
 		return err
 	}

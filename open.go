@@ -27,6 +27,9 @@ func (s single) Open(ctx context.Context, req *Request) (exchange.Responses, err
 	ep := s.ep
 	to, err := destination(req)
 	if err == nil {
+		err = ep.speaks(req.Authority.Scheme)
+	}
+	if err == nil {
 		err = checkRequest(to, req, true)
 	}
 	if err == nil {
@@ -35,8 +38,12 @@ func (s single) Open(ctx context.Context, req *Request) (exchange.Responses, err
 	if err != nil {
 		return nil, &OpError{Op: req.Code.String(), Peer: to, Err: err}
 	}
-	st := &stream{ep: ep, op: req.Code.String(), to: to, ready: make(chan struct{}, 1)}
-	opts, m, err := ep.requestOptions(to, req)
+	target, err := ep.target(ctx, to, nameOf(req.Authority), req)
+	if err != nil {
+		return nil, err
+	}
+	st := &stream{ep: ep, op: req.Code.String(), to: target, ready: make(chan struct{}, 1)}
+	opts, m, err := ep.requestOptions(target, req)
 	if err == nil {
 		opts.User, opts.Open = st, true
 		if opts.Window = req.Window; opts.Window <= 0 && !registers(req) {
@@ -46,7 +53,7 @@ func (s single) Open(ctx context.Context, req *Request) (exchange.Responses, err
 		if ep.closed {
 			err = ErrClosed
 		} else {
-			st.id, err = ep.eng.Request(time.Now(), engine.Target{Remote: to, IfIndex: req.IfIndex}, &m, opts)
+			st.id, err = ep.eng.Request(time.Now(), target, &m, opts)
 		}
 		ep.flush()
 	}
@@ -71,7 +78,7 @@ const maxPending = 256
 type stream struct {
 	ep    *Endpoint
 	op    string
-	to    netip.AddrPort
+	to    engine.Target
 	id    engine.Exchange
 	ready chan struct{} // has a value when there may be something to take
 
@@ -100,7 +107,7 @@ func (s *stream) settle(ev *engine.Event) {
 	case engine.EventDone:
 		s.ended = io.EOF
 	case engine.EventEnd:
-		s.ended = &OpError{Op: s.op, Peer: s.to, Err: ev.Err, Cause: ev.Cause}
+		s.ended = &OpError{Op: s.op, Peer: s.to.Remote, Err: ev.Err, Cause: ev.Cause}
 	}
 }
 
@@ -132,7 +139,7 @@ func (s *stream) Next(ctx context.Context, resp *Response) error {
 		select {
 		case <-s.ready:
 		case <-ctx.Done():
-			return &OpError{Op: s.op, Peer: s.to, Err: ctx.Err()}
+			return &OpError{Op: s.op, Peer: s.to.Remote, Err: ctx.Err()}
 		}
 	}
 }
@@ -151,7 +158,7 @@ func (s *stream) Renew(ctx context.Context, req *Request) error {
 		s.ep.flush()
 	}
 	if err != nil {
-		return &OpError{Op: s.op, Peer: s.to, Err: err}
+		return &OpError{Op: s.op, Peer: s.to.Remote, Err: err}
 	}
 	return ended
 }
@@ -159,7 +166,7 @@ func (s *stream) Renew(ctx context.Context, req *Request) error {
 func (s *stream) Close() error {
 	s.ep.mu.Lock()
 	if s.ended == nil {
-		s.ended = &OpError{Op: s.op, Peer: s.to, Err: ErrClosed}
+		s.ended = &OpError{Op: s.op, Peer: s.to.Remote, Err: ErrClosed}
 		s.ep.eng.Cancel(time.Now(), s.id)
 	}
 	s.ep.flush()

@@ -75,18 +75,18 @@ type single struct{ ep *Endpoint }
 
 func (s single) RoundTrip(ctx context.Context, req *Request, resp *Response) error {
 	to, err := destination(req)
+	if err == nil {
+		err = s.ep.speaks(req.Authority.Scheme)
+	}
 	if err != nil {
 		return &OpError{Op: req.Code.String(), Err: err}
 	}
-	return s.ep.roundTrip(ctx, to, req, resp)
+	return s.ep.roundTrip(ctx, to, nameOf(req.Authority), req, resp)
 }
 
 // destination returns where a request goes, if that is an address.
 func destination(req *Request) (netip.AddrPort, error) {
 	to := req.To
-	if req.Authority.Scheme == "coaps" {
-		return to, exchange.RequestError("coaps needs DTLS, which this endpoint does not have; use coap")
-	}
 	if !to.IsValid() {
 		addr, err := netip.ParseAddr(req.Authority.Host)
 		if err != nil {
@@ -108,10 +108,11 @@ func destination(req *Request) (netip.AddrPort, error) {
 // Ping asks whether a CoAP endpoint is alive at to: it sends an Empty Confirmable message
 // and waits for the Reset that it elicits (RFC 7252 section 4.3).
 func (ep *Endpoint) Ping(ctx context.Context, to netip.AddrPort) error {
-	return ep.roundTrip(ctx, to, nil, nil)
+	return ep.roundTrip(ctx, to, "", nil, nil)
 }
 
-func (ep *Endpoint) roundTrip(ctx context.Context, to netip.AddrPort, req *Request, resp *Response) error {
+// roundTrip sends req, or a ping if it is nil, to the server that has this address and name.
+func (ep *Endpoint) roundTrip(ctx context.Context, to netip.AddrPort, name string, req *Request, resp *Response) error {
 	op := "ping"
 	if req != nil {
 		op = req.Code.String()
@@ -122,27 +123,42 @@ func (ep *Endpoint) roundTrip(ctx context.Context, to netip.AddrPort, req *Reque
 	if err := ctx.Err(); err != nil {
 		return &OpError{Op: op, Peer: to, Err: err}
 	}
+	for again := true; ; again = false {
+		target, err := ep.target(ctx, to, name, req)
+		if err != nil {
+			return err
+		}
+		cause, unsent, err := ep.attempt(ctx, target, req, resp)
+		if err == nil {
+			return nil
+		}
+		if err == ErrSessionEnded && again && ep.repeats(req, unsent) {
+			continue
+		}
+		return &OpError{Op: op, Peer: to, Err: err, Cause: cause}
+	}
+}
+
+// attempt is roundTrip over one session. unsent says of a failure that the request was not sent at all.
+func (ep *Endpoint) attempt(ctx context.Context, to engine.Target, req *Request, resp *Response) (cause error, unsent bool, err error) {
 	w := ep.waiter()
 	w.resp = resp
 	id, err := ep.launch(to, req, w)
 	if err != nil {
 		ep.free(w)
-		return &OpError{Op: op, Peer: to, Err: err}
+		return nil, true, err
 	}
 	ep.loop.give()
 	select {
 	case <-w.done:
 	case <-ctx.Done():
 		if !ep.giveUp(id, w) {
-			return &OpError{Op: op, Peer: to, Err: ctx.Err()}
+			return nil, false, ctx.Err()
 		}
 	}
-	end, err := w.end, w.err
+	cause, unsent, err = w.end.Cause, w.end.Unsent, w.err
 	ep.free(w)
-	if err != nil {
-		return &OpError{Op: op, Peer: to, Err: err, Cause: end.Cause}
-	}
-	return nil
+	return cause, unsent, err
 }
 
 // checkRequest refuses what cannot be sent, and says what to do. Several responses are possible
@@ -164,23 +180,21 @@ func checkRequest(to netip.AddrPort, req *Request, open bool) error {
 }
 
 // launch hands a request, or a ping if req is nil, to the engine.
-func (ep *Endpoint) launch(to netip.AddrPort, req *Request, w *waiter) (id engine.Exchange, err error) {
+func (ep *Endpoint) launch(to engine.Target, req *Request, w *waiter) (id engine.Exchange, err error) {
 	var opts engine.RequestOptions
-	target := engine.Target{Remote: to}
 	if req != nil {
 		if opts, w.msg, err = ep.requestOptions(to, req); err != nil {
 			return id, err
 		}
-		target.IfIndex = req.IfIndex
 	}
 	opts.User = w
 	ep.mu.Lock()
 	if ep.closed {
 		err = ErrClosed
 	} else if req != nil {
-		id, err = ep.eng.Request(time.Now(), target, &w.msg, opts)
+		id, err = ep.eng.Request(time.Now(), to, &w.msg, opts)
 	} else {
-		id, err = ep.eng.Ping(time.Now(), target, opts)
+		id, err = ep.eng.Ping(time.Now(), to, opts)
 	}
 	if err == nil && oneWay(req) {
 		ep.sentOneWay() // it is over already
@@ -194,19 +208,19 @@ func (ep *Endpoint) launch(to netip.AddrPort, req *Request, w *waiter) (id engin
 var blockOptions = [...]OptionNumber{message.OptionBlock1, message.OptionBlock2}
 
 // requestOptions translates a request for the engine.
-func (ep *Endpoint) requestOptions(to netip.AddrPort, req *Request) (opts engine.RequestOptions, m message.Message, err error) {
-	if opts.Params, err = ep.cfg.paramsFor(to, req); err != nil {
+func (ep *Endpoint) requestOptions(to engine.Target, req *Request) (opts engine.RequestOptions, m message.Message, err error) {
+	if opts.Params, err = ep.cfg.paramsFor(to.Remote, req); err != nil {
 		return opts, m, err
 	}
 	opts.NoWait, opts.Understood, opts.Window = req.NoWait, blockOptions[:], req.Window
 	if len(req.Understands) > 0 {
 		opts.Understood = append(slices.Clone(req.Understands), blockOptions[:]...)
 	}
-	if req.Series != nil {
+	if req.Series != nil && to.Session == nil { // else a token is used once (RFC 9175 section 4.2)
 		opts.Token = &req.Series.Token
 	}
 	m = message.Message{Code: req.Code, Options: req.Options, Payload: req.Payload}
-	if req.NonConfirmable || to.Addr().IsMulticast() { // (RFC 7252 section 8.1)
+	if req.NonConfirmable || to.Remote.Addr().IsMulticast() { // (RFC 7252 section 8.1)
 		m.Type = message.NonConfirmable
 	}
 	return opts, m, nil

@@ -233,6 +233,8 @@ func TestRouteMatches(t *testing.T) {
 }
 
 // Messages of a session belong to it, whatever address they come from.
+//
+// Proves 7252-9.1.1-02, 7252-9.1.2-01, 7252-9.1.2-03.
 func TestSessions(t *testing.T) {
 	r := newRig(t, Config{})
 	r.request(1, "CON GET session=S")
@@ -240,7 +242,14 @@ func TestSessions(t *testing.T) {
 	tok := hexOf(q)
 	r.receive("same address, other session", "ACK 2.05 mid=%d tok=%s session=T", q.MessageID, tok)
 	r.receive("same address, no session", "ACK 2.05 mid=%d tok=%s", q.MessageID, tok)
+	r.receive("other session", "RST 0.00 mid=%d session=T", q.MessageID)
+	r.receive("no session", "RST 0.00 mid=%d", q.MessageID)
 	r.idle("ignored")
+	r.receive("separate response in another session", "CON 2.05 mid=7 tok=%s session=T", tok)
+	r.want("rejected", "RST 0.00 mid=7 session=T")
+	r.receive("separate response without session", "CON 2.05 mid=7 tok=%s", tok)
+	r.want("rejected", "RST 0.00 mid=7")
+	r.idle("they answer nothing")
 	r.receive("other address, same session", "ACK 2.05 mid=%d tok=%s session=S from=B", q.MessageID, tok)
 	ev := r.response("response", 1, "2.05")
 	require.True(t, ev.Peer.Secure && ev.Peer.Verified)
