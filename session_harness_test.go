@@ -3,6 +3,7 @@ package coap_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -118,13 +119,11 @@ func (c *secureConn) WriteBatch(ds []transport.Datagram) (int, error) {
 		c.mu.Lock()
 		id, ok := c.ids[d.Session]
 		c.sent = append(c.sent, m.Clone())
+		if !ok {
+			maps.DeleteFunc(c.dialed, func(_ dialKey, s *transport.Session) bool { return s == d.Session })
+		}
 		c.mu.Unlock()
 		if !ok {
-			for k, s := range c.dialed {
-				if s == d.Session {
-					delete(c.dialed, k)
-				}
-			}
 			return i, fmt.Errorf("not sent: %w", transport.ErrSessionEnded)
 		}
 		d.Data, d.Session = append([]byte{id}, d.Data...), nil
@@ -165,6 +164,27 @@ func (c *secureConn) Dial(ctx context.Context, remote netip.AddrPort, name strin
 	theirs := &transport.Session{Secure: true, Identity: name}
 	peer.ids[theirs], peer.by[id] = id, theirs
 	return s, nil
+}
+
+// count returns how many sessions c has, and how often it was asked for one.
+func (c *secureConn) count() (sessions, dials int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.ids), c.dials
+}
+
+// requireSessions expects that c has n sessions.
+func (c *secureConn) requireSessions(n int, why string) {
+	c.net.Helper()
+	sessions, _ := c.count()
+	require.Equal(c.net, n, sessions, why)
+}
+
+// requireDials expects that c was asked for a session n times.
+func (c *secureConn) requireDials(n int, why string) {
+	c.net.Helper()
+	_, dials := c.count()
+	require.Equal(c.net, n, dials, why)
 }
 
 // forget makes c lose all its sessions; it finds out about that when it is asked to send.

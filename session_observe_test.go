@@ -83,10 +83,10 @@ func TestObserveOverSessions(t *testing.T) {
 			require.ErrorIs(t, l.cause, transport.ErrSessionEnded)
 			require.Zero(t, s.ep.Observers("/meter"), "the server has forgotten the session")
 			require.Equal(t, uint64(1), s.ep.ObserveStats().Ended[observe.EndSession])
-			require.Empty(t, s.conn.ids)
+			s.conn.requireSessions(0, "none")
 			pass(11 * time.Second) // the first back-off is up to 10 s
 			require.Equal(t, []string{"registering", "live 2"}, l.take())
-			require.Len(t, s.conn.ids, 1, "another session")
+			s.conn.requireSessions(1, "another session")
 			require.Equal(t, 1, s.ep.Observers("/meter"))
 			m.set(3)
 			s.ep.Notify("/meter")

@@ -28,9 +28,9 @@ func TestSecureRequests(t *testing.T) {
 		require.Equal(t, "to a.example", s.get("coaps://a.example/y"), "in the same session")
 		require.Equal(t, "to b.example", s.get("coaps://b.example/x"), "another name is another session")
 		require.Equal(t, "to ", s.get("coaps://192.0.2.1/x"), "an address is no name")
-		require.Len(t, s.conn.ids, 3)
+		s.conn.requireSessions(3, "sessions")
 		require.NoError(t, s.client.Ping(t.Context(), "coaps://a.example"))
-		require.Len(t, s.conn.ids, 3, "a ping goes in the session of its server")
+		s.conn.requireSessions(3, "a ping goes in the session of its server")
 		req := request(t, coap.PUT, netip.AddrPort{}, "coaps://b.example/x")
 		require.NoError(t, s.client.Send(t.Context(), req))
 		require.NoError(t, s.client.Close())
@@ -48,7 +48,7 @@ func TestSecureRequests(t *testing.T) {
 		named := request(t, coap.GET, secureAddr, "coaps://b.example/x")
 		require.Equal(t, "to b.example", string(do(t, s.client, named).Payload))
 		require.NoError(t, s.client.Ping(t.Context(), ""))
-		require.Len(t, s.conn.ids, 2)
+		s.conn.requireSessions(2, "sessions")
 		require.Equal(t, uint64(4), s.client.Stats().Responses)
 	})
 }
@@ -95,7 +95,7 @@ func TestSchemes(t *testing.T) {
 		bad := request(t, coap.GET, secureAddr, "/")
 		bad.Session = "mine"
 		require.ErrorContains(t, secure.Endpoint.RoundTrip(t.Context(), bad, new(coap.Response)), "Peer.Session")
-		require.Zero(t, s.conn.dials)
+		s.conn.requireDials(0, "none")
 	})
 }
 
@@ -187,12 +187,12 @@ func TestSessionEnds(t *testing.T) {
 			pass(10 * time.Second)
 			if again {
 				call.requireCode(t, "in another session", "2.05")
-				require.Equal(t, 2, s.conn.dials)
+				s.conn.requireDials(2, "sessions")
 				return
 			}
 			call.requireErr(t, "it may have been done", coap.ErrSessionEnded)
 			require.ErrorIs(t, call.err, transport.ErrSessionEnded, "what the transport says")
-			require.Equal(t, 1, s.conn.dials)
+			s.conn.requireDials(1, "sessions")
 		})
 	}
 	bubble(t, "again and again", func(t *testing.T) {
@@ -214,7 +214,7 @@ func TestSessionEnds(t *testing.T) {
 		require.Equal(t, "to a.example", string(resp.Payload))
 		s.conn.forget()
 		require.NoError(t, s.client.Ping(t.Context(), "coaps://a.example"))
-		require.Len(t, s.conn.ids, 1)
+		s.conn.requireSessions(1, "sessions")
 	})
 	bubble(t, "of a server whose handler runs", func(t *testing.T) {
 		s := newSecured(t, slow, nil)
@@ -290,15 +290,15 @@ func TestRequestOverSession(t *testing.T) {
 		resp := do(t, s.ep, req)
 		require.Equal(t, "to a.example", string(resp.Payload))
 		require.Same(t, from.Session, resp.Peer().Session)
-		require.Zero(t, s.server.dials)
+		s.server.requireDials(0, "none")
 		require.NoError(t, s.ep.Ping(t.Context(), peerAddr), "without it, another session is begun")
-		require.Equal(t, 1, s.server.dials)
+		s.server.requireDials(1, "sessions")
 
 		s.server.end()
 		err := s.ep.RoundTrip(t.Context(), req, resp)
 		require.ErrorIs(t, err, coap.ErrSessionEnded)
 		require.ErrorIs(t, err, transport.ErrSessionEnded)
-		require.Equal(t, 1, s.server.dials, "who wants that session gets no other")
+		s.server.requireDials(1, "who wants that session gets no other")
 		through := &coap.Client{Endpoint: s.ep}
 		require.ErrorIs(t, through.Do(t.Context(), req, resp), coap.ErrSessionEnded)
 	})
