@@ -215,6 +215,19 @@ func (c *Conn) shut(tell bool) []*session {
 	return all
 }
 
+// Forget ends a session, and tells its peer: one that does not answer any more may have lost its memory of it, and Dial
+// brings a new one then. It returns transport.ErrSessionEnded if it has ended already.
+func (c *Conn) Forget(s *transport.Session) error {
+	c.mu.Lock()
+	known := c.sessions[s]
+	c.mu.Unlock()
+	if known == nil {
+		return transport.ErrSessionEnded
+	}
+	c.end(known, ClosedHere, true)
+	return nil
+}
+
 // alert sends an alert in a session.
 func (c *Conn) alert(s *session, level, description byte) {
 	data, err := s.seal(nil, typeAlert, []byte{level, description})

@@ -256,7 +256,7 @@ func TestEvicted(t *testing.T) {
 func TestResumption(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, atClient, atServer := established(t, pskClient("lamp"), pskServer())
-		p.client.end(p.client.sessions[atClient], ClosedHere, true)
+		require.NoError(t, p.client.Forget(atClient))
 		requireEnd(t, p.client, atClient, ClosedHere)
 		requireEnd(t, p.server, atServer, ClosedByPeer)
 		asked := 0
