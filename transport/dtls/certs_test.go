@@ -1,9 +1,11 @@
 package dtls
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -52,6 +54,19 @@ func (a *authority) issue(name string, change ...func(*x509.Certificate)) tls.Ce
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(a.t, err)
+	return a.sign(key, name, change...)
+}
+
+// issueRSA is issue with an RSA key.
+func (a *authority) issueRSA(name string) tls.Certificate {
+	a.t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(a.t, err)
+	return a.sign(key, name)
+}
+
+func (a *authority) sign(key crypto.Signer, name string, change ...func(*x509.Certificate)) tls.Certificate {
+	a.t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(a.next), Subject: pkix.Name{CommonName: name}, NotBefore: never, NotAfter: never.AddDate(100, 0, 0),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
@@ -65,7 +80,7 @@ func (a *authority) issue(name string, change ...func(*x509.Certificate)) tls.Ce
 	for _, f := range change {
 		f(template)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	require.NoError(a.t, err)
 	leaf, err := x509.ParseCertificate(der)
 	require.NoError(a.t, err)

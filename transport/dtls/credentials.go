@@ -231,20 +231,35 @@ func (h *handshake) verify(raw [][]byte, roots *x509.CertPool, name string, usag
 	if len(h.conn.cfg.Pins) > 0 && roots == nil {
 		return h.because(CertificateUntrusted, errors.New("its key is not one of those that are pinned"))
 	}
-	opts := x509.VerifyOptions{Roots: roots, DNSName: name, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{usage}}
+	opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{usage}}
 	for _, c := range chain[1:] {
 		opts.Intermediates.AddCert(c)
 	}
 	if _, err = chain[0].Verify(opts); err == nil {
-		return nil
+		if name == "" || isNamed(chain[0], name) {
+			return nil
+		}
+		return h.because(CertificateName, x509.HostnameError{Certificate: chain[0], Host: name})
 	}
 	cause := CertificateUntrusted
-	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		cause = CertificateName
-	} else if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
 		cause = CertificateExpired
 	}
 	return h.because(cause, err)
+}
+
+// isNamed reports whether a certificate is for this host: by a URI of CoAP among its alternative names, or its common name if it has no
+// other (RFC 7252 section 9.1.3.3), or by a DNS name or an address (RFC 7925 section 4.4.1).
+func isNamed(c *x509.Certificate, host string) bool {
+	for _, u := range c.URIs {
+		if (u.Scheme == "coaps" || u.Scheme == "coap") && strings.EqualFold(u.Hostname(), host) {
+			return true
+		}
+	}
+	if len(c.URIs)+len(c.DNSNames)+len(c.IPAddresses)+len(c.EmailAddresses) == 0 {
+		return strings.EqualFold(c.Subject.CommonName, host) && !strings.Contains(host, "*")
+	}
+	return c.VerifyHostname(host) == nil
 }
 
 func parseChain(raw [][]byte) (chain []*x509.Certificate, err error) {
@@ -290,7 +305,7 @@ func (c *Config) isFor(s *session, name string) bool {
 		if name == "" {
 			name = s.remote.Addr().WithZone("").String()
 		}
-		return id.Certificates[0].VerifyHostname(name) == nil
+		return isNamed(id.Certificates[0], name)
 	}
 	if c.Credentials == nil {
 		return false

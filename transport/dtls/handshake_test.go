@@ -1,11 +1,13 @@
 package dtls
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net/netip"
+	"net/url"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +27,9 @@ func requireCause(t *testing.T, p *pair, want Cause) *HandshakeError {
 	return e
 }
 
-// Whoever has the wrong credentials is told which; and the next client is served.
+// Whoever has the wrong credentials is told which.
+//
+// Proves 7252-9.1.3.3-06, 7252-9.1.3.3-07.
 func TestRefusals(t *testing.T) {
 	ca, other := newAuthority(t, "ours"), newAuthority(t, "others")
 	withCert := func(c tls.Certificate) *Config { return &Config{Certificates: []tls.Certificate{c}} }
@@ -72,6 +76,9 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// Both ends prove who they are by certificates.
+//
+// Proves 7252-9.1.3.3-02, 7252-9.1.3.3-03, 7252-9.1.3.3-04.
 func TestCertificates(t *testing.T) {
 	ca := newAuthority(t, "ours")
 	server := &Config{Certificates: []tls.Certificate{ca.issue("192.0.2.1")}, ClientCAs: ca.pool()}
@@ -92,17 +99,20 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// All cipher suites work, in both directions.
+// All cipher suites work, in both directions. The first of each sort are mandatory.
+//
+// Proves 7252-9.1.3.1-01, 7252-9.1.3.3-01.
 func TestCipherSuites(t *testing.T) {
 	ca := newAuthority(t, "ours")
 	for _, id := range CipherSuites() {
 		t.Run(id.String(), func(t *testing.T) {
+			cert := ca.issue("192.0.2.1")
 			if id == ECDHERSAWithAES128GCMSHA256 || id == ECDHERSAWithAES256GCMSHA384 {
-				t.Skip("see TestRSA")
+				cert = ca.issueRSA("192.0.2.1")
 			}
 			synctest.Test(t, func(t *testing.T) {
 				client, server := pskClient("lamp"), pskServer()
-				client.RootCAs, server.Certificates = ca.pool(), []tls.Certificate{ca.issue("192.0.2.1")}
+				client.RootCAs, server.Certificates = ca.pool(), []tls.Certificate{cert}
 				client.CipherSuites = []CipherSuite{id}
 				p := newPair(t, client, server)
 				s := p.dial()
@@ -184,6 +194,80 @@ func TestDialTogether(t *testing.T) {
 		require.Equal(t, 3*time.Second, time.Since(begin))
 		synctest.Wait()
 		require.Zero(t, p.client.Stats().Handshakes)
+		p.close()
+	})
+}
+
+// A certificate is for the names that it bears: URIs of CoAP, DNS names and addresses, or else its common name as it stands.
+//
+// Proves 7252-9.1.3.3-08, 7252-9.1.3.3-09.
+func TestNames(t *testing.T) {
+	ca := newAuthority(t, "ours")
+	uri := func(s string) func(*x509.Certificate) {
+		u, err := url.Parse(s)
+		require.NoError(t, err)
+		return func(c *x509.Certificate) { c.DNSNames, c.URIs = nil, []*url.URL{u} }
+	}
+	bare := func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = nil, nil }
+	for _, c := range []struct {
+		cert tls.Certificate
+		host string
+		want bool
+	}{
+		{ca.issue("lamp.example"), "lamp.example", true},
+		{ca.issue("lamp.example"), "LAMP.example", true},
+		{ca.issue("lamp.example"), "other.example", false},
+		{ca.issue("192.0.2.1"), "192.0.2.1", true},
+		{ca.issue("2001:db8::1"), "2001:db8::1", true},
+		{ca.issue("192.0.2.1"), "192.0.2.2", false},
+		{ca.issue("x", uri("coaps://lamp.example/")), "lamp.example", true},
+		{ca.issue("x", uri("coap://lamp.example:5683")), "lamp.example", true},
+		{ca.issue("x", uri("coaps://lamp.example")), "x", false},
+		{ca.issue("x", uri("https://lamp.example")), "lamp.example", false},
+		{ca.issue("lamp.example", bare), "lamp.example", true},
+		{ca.issue("other.example", bare), "lamp.example", false},
+		{ca.issue("*.example", bare), "*.example", false},
+	} {
+		require.Equal(t, c.want, isNamed(c.cert.Leaf, c.host), "%s for %v, %v", c.host, c.cert.Leaf.Subject, c.cert.Leaf.URIs)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, &Config{RootCAs: ca.pool()}, &Config{Certificates: []tls.Certificate{ca.issue("lamp.example")}})
+		_, err := p.client.Dial(context.Background(), serverAddr, "other.example")
+		e, ok := errors.AsType[*HandshakeError](err)
+		require.True(t, ok)
+		require.Equal(t, CertificateName, e.Cause)
+		s, err := p.client.Dial(context.Background(), serverAddr, "lamp.example")
+		require.NoError(t, err)
+		_, err = p.client.Dial(context.Background(), serverAddr, "other.example")
+		require.ErrorIs(t, err, ErrOtherName)
+		again, err := p.client.Dial(context.Background(), serverAddr, "lamp.example")
+		require.NoError(t, err)
+		require.Same(t, s, again)
+		p.close()
+	})
+}
+
+// The server is told the name that is wanted of it, and the curves that can be used: P-256 among them, with points that are not compressed.
+//
+// Proves 7252-9.1.3-01, 7252-9.1.3.3-05.
+func TestExtensions(t *testing.T) {
+	ca := newAuthority(t, "ours")
+	synctest.Test(t, func(t *testing.T) {
+		one, two := ca.issue("one.example"), ca.issue("two.example")
+		p := newPair(t, &Config{RootCAs: ca.pool()}, &Config{Certificates: []tls.Certificate{one, two}})
+		var hello []byte
+		p.lose(func(b []byte) bool {
+			if hello == nil {
+				hello = bytes.Clone(b)
+			}
+			return false
+		})
+		s, err := p.client.Dial(context.Background(), serverAddr, "two.example")
+		require.NoError(t, err)
+		require.Equal(t, two.Leaf.Raw, s.Identity.(*Identity).Certificates[0].Raw)
+		require.Contains(t, string(hello), "two.example")
+		require.Contains(t, string(hello), "\x00\x0a\x00\x08\x00\x06\x00\x1d\x00\x17\x00\x18", "supported groups")
+		require.Contains(t, string(hello), "\x00\x0b\x00\x02\x01\x00", "point formats")
 		p.close()
 	})
 }

@@ -1,8 +1,10 @@
 package dtls
 
 import (
+	"bytes"
 	"crypto/cipher"
 	"encoding/binary"
+	"sync"
 )
 
 // Records and their protection, from the end of the handshake on (RFC 6347 section 4.1, RFC 5246 section 6.2.3.3,
@@ -58,7 +60,9 @@ func nextRecord(b []byte, cidLen int) (r record, rest []byte, ok bool) {
 	if end > len(b) {
 		return r, nil, false
 	}
-	r.body, r.whole = b[n:end], b[:end]
+	if r.body, r.whole = b[n:end], b[:end]; r.epoch != 0 && b[2] != version12&0xFF {
+		return r, nil, false
+	}
 	return r, b[end:], true
 }
 
@@ -90,14 +94,13 @@ func (p *protection) additional(b []byte, typ contentType, word uint64, n int) [
 // maxAdditional is the most that additional appends.
 const maxAdditional = 23 + 255
 
-// overhead is how much longer a record is than what it carries.
-func (p *protection) overhead() int {
-	n := headerSize + explicitNonce + p.Overhead()
-	if len(p.cid) > 0 {
-		n += len(p.cid) + 1
-	}
-	return n
+// work is memory that the ciphers are lent.
+type work struct {
+	nonce      [12]byte
+	additional [maxAdditional]byte
 }
+
+var works = sync.Pool{New: func() any { return new(work) }}
 
 // seal appends the record that carries data.
 func (p *protection) seal(dst []byte, typ contentType, word uint64, data []byte) []byte {
@@ -112,18 +115,18 @@ func (p *protection) seal(dst []byte, typ contentType, word uint64, data []byte)
 	}
 	header := len(dst) + 2
 	dst = append(dst, 0, 0)
-	var nonce [12]byte
-	copy(nonce[:], p.iv[:])
-	binary.BigEndian.PutUint64(nonce[4:], word)
-	dst = append(dst, nonce[4:]...)
+	w := works.Get().(*work)
+	defer works.Put(w)
+	copy(w.nonce[:], p.iv[:])
+	binary.BigEndian.PutUint64(w.nonce[4:], word)
+	dst = append(dst, w.nonce[4:]...)
 	body := len(dst)
 	dst = append(dst, data...)
 	if outer == typeCID {
 		dst = append(dst, byte(typ)) // and no padding
 	}
-	var room [maxAdditional]byte
 	plain := dst[body:]
-	dst = p.Seal(dst[:body], nonce[:], plain, p.additional(room[:0], outer, word, len(plain)))
+	dst = p.Seal(dst[:body], w.nonce[:], plain, p.additional(w.additional[:0], outer, word, len(plain)))
 	binary.BigEndian.PutUint16(dst[header-2:], uint16(len(dst)-header))
 	return dst
 }
@@ -131,15 +134,15 @@ func (p *protection) seal(dst []byte, typ contentType, word uint64, data []byte)
 // open decrypts r in place. ok is false unless it is authentic.
 func (p *protection) open(r *record) (typ contentType, data []byte, ok bool) {
 	n := len(r.body) - explicitNonce - p.Overhead()
-	if n < 0 || (r.typ == typeCID) != (len(p.cid) > 0) {
+	if n < 0 || !bytes.Equal(r.cid, p.cid) {
 		return 0, nil, false // the connection ID is in each record, or in none (RFC 9146 section 3)
 	}
-	var nonce [12]byte
-	copy(nonce[:], p.iv[:])
-	copy(nonce[4:], r.body)
-	var room [maxAdditional]byte
+	w := works.Get().(*work)
+	defer works.Put(w)
+	copy(w.nonce[:], p.iv[:])
+	copy(w.nonce[4:], r.body)
 	sealed := r.body[explicitNonce:]
-	plain, err := p.Open(sealed[:0], nonce[:], sealed, p.additional(room[:0], r.typ, uint64(r.epoch)<<48|r.sequence, n))
+	plain, err := p.Open(sealed[:0], w.nonce[:], sealed, p.additional(w.additional[:0], r.typ, uint64(r.epoch)<<48|r.sequence, n))
 	if err != nil {
 		return 0, nil, false
 	}
