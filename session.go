@@ -76,9 +76,9 @@ func unconnected(err error) bool {
 }
 
 // repeats reports whether a request whose session has ended is to be sent over another one: nobody has received it, or
-// it does no harm to do it twice. Who has chosen the session wants that one.
+// it does no harm to do it twice. With a session of the caller's choice that fails again.
 func (ep *Endpoint) repeats(req *Request, unsent bool) bool {
-	return ep.dialer != nil && (req == nil || req.Session == nil && (unsent || req.Code.IsIdempotent()))
+	return ep.dialer != nil && (req == nil || unsent || req.Code.IsIdempotent())
 }
 
 // sessionEnded reports whether d says that its session is over.
