@@ -141,6 +141,45 @@ func TestNotificationsStayInSession(t *testing.T) {
 	})
 }
 
+// A server observes a client that has connected to it, until the session ends: another one would be somebody else.
+func TestObserveOverGivenSession(t *testing.T) {
+	bubble(t, "of a client", func(t *testing.T) {
+		var from coap.Peer
+		s := newSecured(t, coap.HandlerFunc(func(w *coap.Response, r *coap.Request) error {
+			from = r.Peer()
+			return nil
+		}), nil)
+		m := new(meter)
+		s.newClient(m.mux())
+		do(t, s.client, request(t, coap.POST, secureAddr, "coaps://a.example/register"))
+		back := &coap.Client{Endpoint: s.ep}
+		defer back.Close()
+		req := request(t, coap.GET, from.Addr, "/meter")
+		req.Session = from.Session
+		o, err := back.ObserveRequest(t.Context(), req)
+		require.NoError(t, err)
+		var values []string
+		var end error
+		go func() {
+			for n, err := range o.All() {
+				if end = err; n.Response != nil {
+					values = append(values, string(n.Response.Payload))
+				}
+			}
+		}()
+		synctest.Wait()
+		m.set(1)
+		s.client.Endpoint.Notify("/meter")
+		synctest.Wait()
+		require.Equal(t, []string{"0 ", "1 "}, values)
+		s.server.end()
+		synctest.Wait()
+		require.ErrorIs(t, end, coap.ErrSessionEnded)
+		require.ErrorIs(t, end, transport.ErrSessionEnded)
+		s.server.requireDials(0, "none")
+	})
+}
+
 // Who has a session is never challenged, whatever it asks for.
 func TestSessionsAreVerified(t *testing.T) {
 	bubble(t, "always", func(t *testing.T) {

@@ -39,6 +39,19 @@ func TestSecureRequests(t *testing.T) {
 		_, err = s.conn.ReadBatch(make([]transport.Datagram, 1))
 		require.ErrorIs(t, err, net.ErrClosed)
 	})
+	bubble(t, "dialed", func(t *testing.T) {
+		s := newSecured(t, names, nil)
+		c, err := coap.Dial(t.Context(), "coaps://192.0.2.1", s.client.Config)
+		require.NoError(t, err)
+		defer c.Close()
+		require.Equal(t, secureAddr.Port(), c.Base.Port)
+		resp, err := c.Get(t.Context(), "/x")
+		require.NoError(t, err)
+		require.Equal(t, secureAddr, resp.Peer().Addr)
+		require.True(t, resp.Peer().Secure)
+		_, err = coap.Dial(t.Context(), "coaps://192.0.2.1", nil)
+		require.ErrorContains(t, err, "Config.Secure")
+	})
 	bubble(t, "with a base", func(t *testing.T) {
 		s := newSecured(t, names, nil)
 		s.client.Base = coap.Authority{Scheme: "coaps", Host: "a.example", Port: 5684}

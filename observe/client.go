@@ -55,19 +55,19 @@ type Client struct {
 	cfg    ClientConfig
 
 	mu            sync.Mutex
-	registrations map[string]*registration
+	registrations map[resourceKey]*registration
 	closed        bool
 }
 
 // NewClient returns a Client that registers by opener.
 func NewClient(opener exchange.Opener, cfg ClientConfig) *Client {
-	return &Client{opener: opener, cfg: cfg.withDefaults(), registrations: make(map[string]*registration)}
+	return &Client{opener: opener, cfg: cfg.withDefaults(), registrations: make(map[resourceKey]*registration)}
 }
 
 // Observe starts to observe what req, a GET or FETCH, asks for. It does not wait for the first
 // value, and an error is only about a request that cannot be sent at all: a server that cannot be
 // reached is tried again. The observation goes on until it is closed, ctx ends, or the server
-// ends it. req is copied; the Observe option is added.
+// ends it. req is copied; the Observe option is added. With req.Session it ends with that session.
 //
 // Of several observations of the same resource only the first one registers, and all get the
 // notifications (RFC 7641 section 3.1).
@@ -120,9 +120,15 @@ func (c *Client) Close() error {
 	return nil
 }
 
+// resourceKey tells apart what is observed.
+type resourceKey struct {
+	session any // that the caller has chosen
+	request string
+}
+
 // target identifies the resource and representation that req asks for: where it goes, and the
 // cache key (RFC 7641 section 3.1).
-func target(req *exchange.Request) (string, error) {
+func target(req *exchange.Request) (resourceKey, error) {
 	var options message.Options
 	it := req.Options.Iter()
 	for it.Next() {
@@ -133,11 +139,11 @@ func target(req *exchange.Request) (string, error) {
 	}
 	encoded, err := options.Encoded()
 	if err != nil {
-		return "", err
+		return resourceKey{}, err
 	}
 	b := append([]byte{byte(req.Code)}, req.Authority.String()...)
 	b = append(append(b, ' '), req.To.String()...)
 	b = append(strconv.AppendInt(append(b, ' '), int64(req.IfIndex), 10), ' ')
 	b = append(strconv.AppendInt(b, int64(len(encoded)), 10), ' ')
-	return string(append(append(b, encoded...), req.Payload...)), nil
+	return resourceKey{req.Session, string(append(append(b, encoded...), req.Payload...))}, nil
 }

@@ -17,7 +17,7 @@ import (
 // is waited for, when the last observation does.
 type registration struct {
 	client   *Client
-	key      string
+	key      resourceKey
 	req      *exchange.Request // with Observe=0
 	needed   context.Context   // ends when nobody observes any more
 	stop     context.CancelFunc
@@ -44,7 +44,7 @@ type registration struct {
 	value   Notification // the last value, for those who join
 }
 
-func newRegistration(c *Client, key string, req *exchange.Request) *registration {
+func newRegistration(c *Client, key resourceKey, req *exchange.Request) *registration {
 	r := &registration{
 		client: c, key: key, req: req.Clone(), finished: make(chan struct{}),
 	}
@@ -142,6 +142,9 @@ func (r *registration) attempt() error {
 	}
 	if final, ok := errors.AsType[finalError](err); ok {
 		return final.error
+	}
+	if r.req.Session != nil && errors.Is(err, exchange.ErrSessionEnded) {
+		return err // no other will do
 	}
 	if r.responses != nil {
 		r.responses.Close()

@@ -30,8 +30,9 @@ func TestTarget(t *testing.T) {
 			r.Code = message.FETCH
 			r.Payload = []byte("x")
 		}, false},
-		"another port":   {func(r *exchange.Request) { r.Authority.Port++ }, false},
-		"another server": {func(r *exchange.Request) { r.Authority.Host = "192.0.2.2" }, false},
+		"another port":    {func(r *exchange.Request) { r.Authority.Port++ }, false},
+		"another session": {func(r *exchange.Request) { r.Session = "s" }, false},
+		"another server":  {func(r *exchange.Request) { r.Authority.Host = "192.0.2.2" }, false},
 	} {
 		req := get(t)
 		c.edit(req)

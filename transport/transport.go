@@ -48,7 +48,8 @@ type Datagram struct {
 	IfIndex int
 
 	// Session is the secure session or the connection that the datagram belongs
-	// to; nil for plain datagrams.
+	// to; nil for plain datagrams. It knows where its other end is: on writing, Remote may be an address that
+	// this had before.
 	Session *Session
 
 	// Truncated says that the datagram was longer than the room offered, so that
