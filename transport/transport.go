@@ -68,9 +68,8 @@ type Datagram struct {
 }
 
 // Session is a secure session or a connection. All datagrams of one session carry
-// the same pointer; messages of different sessions never match each other, and what a new handshake leads to, also an epoch of DTLS, is
-// another Session. It is
-// immutable once it was handed out.
+// the same pointer; messages of different sessions never match each other. What a new handshake leads to is another
+// Session, also where DTLS would call it another epoch. It is immutable once it was handed out.
 //
 // When a session ends, whoever has ended it, ReadBatch reports that once by a Datagram with Session and an Err that
 // matches [ErrSessionEnded]. Nothing is received over it afterwards, and to send over it is an error that matches

@@ -95,6 +95,24 @@ func TestSessionEndsMemory(t *testing.T) {
 	r.quiet()
 }
 
+// A separate response that is not acknowledged yet ends with its session, and so does the memory of its request.
+func TestSessionEndsSeparate(t *testing.T) {
+	r := newRig(t, Config{})
+	for mid, method := range []string{"GET", "POST"} {
+		r.receive("request", "CON %s mid=%d tok=01 session=S", method, mid)
+		ev := r.handle("request", method)
+		r.advance(r.e.params.EmptyAckDelay)
+		r.want("acknowledgement", "ACK 0.00 session=S")
+		r.respond(ev, "2.05")
+		r.want("separate response", "CON 2.05 session=S")
+	}
+	checkEngine(t, r.e)
+	r.endSession("S")
+	require.Equal(t, uint64(2), r.e.Stats().LostResponses)
+	r.idle("nobody else is told")
+	requireEmpty(t, r.e)
+}
+
 // The answer to a request whose session has ended meanwhile is dropped, and the peer forgotten after it.
 //
 // Proves 7252-9.1.2-02.
