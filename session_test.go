@@ -67,6 +67,8 @@ func TestSecureRequests(t *testing.T) {
 }
 
 // What an endpoint cannot do for a scheme is said at once, with what to do.
+//
+// Proves 7252-6.2-s04.
 func TestSchemes(t *testing.T) {
 	bubble(t, "errors", func(t *testing.T) {
 		s := newSecured(t, names, nil)

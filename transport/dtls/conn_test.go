@@ -77,10 +77,21 @@ var key = []byte("0123456789abcdef")
 func pskClient(identity string) *Config { return &Config{Credentials: PSK(identity, key)} }
 func pskServer() *Config                { return &Config{PSK: Keys{"lamp": key}.Lookup} }
 
+// What is sent arrives, in the session of both ends, and travels as application data.
+//
+// Proves 7252-9.1.1-01.
 func TestPSK(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, pskClient("lamp"), pskServer())
 		s := p.dial()
+		var types []contentType
+		p.net.Watch(func(packet *mem.Packet, _ mem.Verdict) {
+			r, _, ok := nextRecord(packet.Data, defaultCIDLength)
+			require.True(t, ok)
+			require.EqualValues(t, 1, r.epoch)
+			require.NotContains(t, string(packet.Data), "ping")
+			types = append(types, r.typ)
+		})
 		send(t, p.client, s, "ping")
 		d := receive(t, p.server)
 		require.Equal(t, "ping", string(d.Data))
@@ -91,6 +102,7 @@ func TestPSK(t *testing.T) {
 		require.Equal(t, "pong", string(d.Data))
 		require.Same(t, s, d.Session)
 		require.Equal(t, 1, p.server.Stats().Sessions)
+		require.Equal(t, []contentType{typeCID, typeData}, types) // only the server has a connection ID
 		p.close()
 	})
 }
