@@ -3,6 +3,7 @@ package coap
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/netip"
 	"slices"
@@ -53,7 +54,8 @@ func (s single) Open(ctx context.Context, req *Request) (exchange.Responses, err
 		if ep.closed {
 			err = ErrClosed
 		} else {
-			st.id, err = ep.eng.Request(time.Now(), target, &m, opts)
+			st.sent = time.Now()
+			st.id, err = ep.eng.Request(st.sent, target, &m, opts)
 		}
 		ep.flush()
 	}
@@ -85,6 +87,7 @@ type stream struct {
 	// The rest is guarded by Endpoint.mu.
 	pending []*Response
 	ended   error
+	sent    time.Time // the last request
 }
 
 // settle takes over an event. Endpoint.mu is held.
@@ -115,6 +118,12 @@ func (s *stream) wake() {
 	select {
 	case s.ready <- struct{}{}:
 	default: // it is awake already
+	}
+	s.ep.mu.Lock()
+	ended, sent := s.ended, s.sent
+	s.ep.mu.Unlock()
+	if errors.Is(ended, ErrNotAcknowledged) {
+		s.ep.doubt(s.to.Session, sent)
 	}
 }
 
@@ -153,7 +162,8 @@ func (s *stream) Renew(ctx context.Context, req *Request) error {
 	if err == nil {
 		s.ep.mu.Lock()
 		if ended = s.ended; ended == nil {
-			err = s.ep.eng.Renew(time.Now(), s.id, &m)
+			s.sent = time.Now()
+			err = s.ep.eng.Renew(s.sent, s.id, &m)
 		}
 		s.ep.flush()
 	}

@@ -128,9 +128,13 @@ func (ep *Endpoint) roundTrip(ctx context.Context, to netip.AddrPort, name strin
 		if err != nil {
 			return err
 		}
+		begin := time.Now()
 		cause, unsent, err := ep.attempt(ctx, target, req, resp)
 		if err == nil {
 			return nil
+		}
+		if err == ErrNotAcknowledged {
+			ep.doubt(target.Session, begin)
 		}
 		if err == ErrSessionEnded && again && ep.repeats(req, unsent) {
 			continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/internal/engine"
@@ -73,6 +74,13 @@ const errSecureGroup = exchange.RequestError("a multicast group has no secure se
 func unconnected(err error) bool {
 	op, ok := errors.AsType[*OpError](err)
 	return ok && op.Op == opConnect
+}
+
+// doubt tells the transport that nothing sent over s since then was acknowledged.
+func (ep *Endpoint) doubt(s *transport.Session, since time.Time) {
+	if ep.dialer != nil && s != nil {
+		ep.dialer.Doubt(s, time.Since(since))
+	}
 }
 
 // repeats reports whether a request whose session has ended is to be sent over another one: nobody has received it, or

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -164,6 +165,20 @@ func (c *secureConn) Dial(ctx context.Context, remote netip.AddrPort, name strin
 	theirs := &transport.Session{Secure: true, Identity: name}
 	peer.ids[theirs], peer.by[id] = id, theirs
 	return s, nil
+}
+
+// Doubt ends a session that is doubted for long enough.
+func (c *secureConn) Doubt(s *transport.Session, silence time.Duration) {
+	require.Greater(c.net, silence, 40*time.Second, "all retransmissions were tried")
+	c.mu.Lock()
+	id, ok := c.ids[s]
+	delete(c.ids, s)
+	delete(c.by, id)
+	maps.DeleteFunc(c.dialed, func(_ dialKey, known *transport.Session) bool { return s == known })
+	c.mu.Unlock()
+	if ok {
+		c.hand(transport.Datagram{Remote: peerAddr, Session: s, Err: transport.ErrSessionEnded})
+	}
 }
 
 // count returns how many sessions c has, and how often it was asked for one.

@@ -318,3 +318,31 @@ func TestRequestOverSession(t *testing.T) {
 		require.ErrorIs(t, through.Do(t.Context(), req, resp), coap.ErrSessionEnded)
 	})
 }
+
+// A server has restarted and knows nothing of the session: it is silent. Once a request has ended without an answer, the next goes over
+// another session; an observation that wants to renew registers over one, too.
+func TestSilentSession(t *testing.T) {
+	bubble(t, "request", func(t *testing.T) {
+		s := newSecured(t, names, nil)
+		req := request(t, coap.GET, secureAddr, "coaps://a.example/x")
+		do(t, s.client, req)
+		s.conn.requireDials(1, "the first")
+		s.server.forget()
+		var resp coap.Response
+		require.ErrorIs(t, s.client.Do(t.Context(), req, &resp), coap.ErrNotAcknowledged)
+		require.Equal(t, "to a.example", string(do(t, s.client, req).Payload))
+		s.conn.requireSessions(1, "the new one")
+	})
+	bubble(t, "open", func(t *testing.T) {
+		s := newSecured(t, names, nil)
+		req := request(t, coap.GET, secureAddr, "coaps://a.example/x")
+		do(t, s.client, req)
+		s.server.forget()
+		rs, err := s.client.Open(t.Context(), req)
+		require.NoError(t, err)
+		var resp coap.Response
+		require.ErrorIs(t, rs.Next(t.Context(), &resp), coap.ErrNotAcknowledged)
+		require.NoError(t, rs.Close())
+		require.Equal(t, "to a.example", string(do(t, s.client, req).Payload))
+	})
+}

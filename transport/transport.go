@@ -10,6 +10,7 @@ package transport
 import (
 	"context"
 	"net/netip"
+	"time"
 )
 
 // Datagram is one datagram that was received, is to be sent, or came back undelivered.
@@ -131,6 +132,10 @@ type Dialer interface {
 	// session: nobody has answered, or one of both does not trust the other. Another call tries again.
 	// The session that is returned may end at any time.
 	Dial(ctx context.Context, remote netip.AddrPort, name string) (*Session, error)
+
+	// Doubt says that the peer has not answered for this long what it should have. If nothing else has come over s meanwhile, s
+	// ends: a server that has restarted may not know it any more, and cannot say so; Dial brings another one.
+	Doubt(s *Session, silence time.Duration)
 }
 
 // Error is a sort of failure that every transport reports alike.

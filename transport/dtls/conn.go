@@ -228,6 +228,17 @@ func (c *Conn) Forget(s *transport.Session) error {
 	return nil
 }
 
+// Doubt ends a session over which nothing has come for this long; see [transport.Dialer].
+func (c *Conn) Doubt(s *transport.Session, silence time.Duration) {
+	c.mu.Lock()
+	known := c.sessions[s]
+	silent := known != nil && int64(time.Since(c.epoch)-silence) >= known.heard
+	c.mu.Unlock()
+	if silent {
+		c.end(known, Silent, true)
+	}
+}
+
 // alert sends an alert in a session.
 func (c *Conn) alert(s *session, level, description byte) {
 	data, err := s.seal(nil, typeAlert, []byte{level, description})

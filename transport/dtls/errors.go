@@ -117,6 +117,8 @@ const (
 	Evicted
 	// Exhausted says that its sequence numbers are used up.
 	Exhausted
+	// Silent says that the peer has not answered for so long that it may have forgotten the session.
+	Silent
 	// ClosedHere says that we have closed it.
 	ClosedHere
 	endings
@@ -124,7 +126,7 @@ const (
 
 var endingTexts = [endings]string{
 	ClosedByPeer: "closed by the peer", FailedAtPeer: "the peer has reported a failure", Replaced: "the peer has begun another one",
-	Idle: "idle for too long", Evicted: "gave way to others", Exhausted: "out of sequence numbers", ClosedHere: "closed",
+	Idle: "idle for too long", Evicted: "gave way to others", Exhausted: "out of sequence numbers", Silent: "the peer does not answer", ClosedHere: "closed",
 }
 
 // Error returns the reason.

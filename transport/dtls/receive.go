@@ -120,6 +120,7 @@ func (c *Conn) unprotect(d *transport.Datagram, r *record, now time.Time) bool {
 func (c *Conn) locate(s *session, d *transport.Datagram, newest bool, now time.Time) {
 	c.mu.Lock()
 	s.used = int64(now.Sub(c.epoch))
+	s.heard = s.used
 	moved := newest && s.remote != d.Remote && s.ended == nil
 	if moved {
 		if c.byAddr[s.remote] == s {
@@ -224,6 +225,7 @@ func (c *Conn) add(s *session, now time.Time) (gone []*session) {
 	}
 	c.byAddr[s.remote] = s
 	s.used = int64(now.Sub(c.epoch))
+	s.heard = s.used
 	c.link(s)
 	if c.order.oldest == s {
 		c.setSweeper(s.used)

@@ -35,6 +35,7 @@ type session struct {
 	ifIndex int
 	ended   error
 	used    int64 // when there was a record, in ns since Conn.epoch
+	heard   int64 // when the last one came
 	queued  int64 // what used was when it was put into the list
 	newer   *session
 	older   *session
