@@ -116,7 +116,7 @@ func TestLowFloorsImportLittle(t *testing.T) {
 	for pkg, forbidden := range map[string][]string{
 		"internal/wire": {"fmt", "net", "time", "sync", "os", "reflect"},
 		"codec":         {"fmt", "net", "net/netip", "time", "sync", "os", "reflect"},
-		"transport":     {"fmt", "net", "time", "sync", "os", "reflect"},
+		"transport":     {"fmt", "net", "sync", "os", "reflect"},
 		"message":       {"net", "net/url", "net/http", "sync", "os", "reflect"},
 	} {
 		p := list(t, "./"+pkg)

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,7 +59,6 @@ func (p *pair) requireServed() {
 func TestUnfinishedHandshakes(t *testing.T) {
 	hello := recorded(t)[0]
 	synctest.Test(t, func(t *testing.T) {
-		before := runtime.NumGoroutine()
 		p := newPair(t, pskClient("lamp"), pskServer())
 		for n := range 5000 {
 			p.inject(stranger(n), hello)
@@ -78,9 +76,7 @@ func TestUnfinishedHandshakes(t *testing.T) {
 		require.Equal(t, 1, st.Sessions)
 		require.EqualValues(t, 5001, st.Started)
 		require.EqualValues(t, 5000, st.Failed[Displaced]+st.Failed[Unfinished])
-		p.close()
-		synctest.Wait()
-		require.Equal(t, before, runtime.NumGoroutine())
+		p.close() // and no goroutine is left, which the bubble sees to
 	})
 }
 
@@ -120,7 +116,6 @@ func TestFailedHandshakes(t *testing.T) {
 		{RootCAs: other.pool()},
 	}
 	synctest.Test(t, func(t *testing.T) {
-		before := runtime.NumGoroutine()
 		p := newPair(t, pskClient("lamp"), &Config{PSK: Keys{"lamp": key}.Lookup, Certificates: []tls.Certificate{ca.issue("192.0.2.1")}, ClientCAs: ca.pool()})
 		for i := range rounds {
 			c := p.listen(netip.AddrPortFrom(clientAddr.Addr(), uint16(41000+i)), bad[i%len(bad)])
@@ -138,9 +133,7 @@ func TestFailedHandshakes(t *testing.T) {
 			failed += n
 		}
 		require.EqualValues(t, rounds, failed)
-		p.close()
-		synctest.Wait()
-		require.Equal(t, before, runtime.NumGoroutine())
+		p.close() // and no goroutine is left, which the bubble sees to
 	})
 }
 
@@ -212,7 +205,6 @@ func TestDamagedHandshakes(t *testing.T) {
 		},
 	}
 	synctest.Test(t, func(t *testing.T) {
-		before := runtime.NumGoroutine()
 		p := newPair(t, pskClient("lamp"), pskServer())
 		r := rand.New(rand.NewPCG(1, 2))
 		for n := range rounds {
@@ -228,9 +220,7 @@ func TestDamagedHandshakes(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Zero(t, p.server.Stats().Handshakes)
 		require.Equal(t, 1, p.server.Stats().Sessions)
-		p.close()
-		synctest.Wait()
-		require.Equal(t, before, runtime.NumGoroutine())
+		p.close() // and no goroutine is left, which the bubble sees to
 	})
 }
 
