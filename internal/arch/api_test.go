@@ -21,7 +21,7 @@ import (
 var update = flag.Bool("update", false, "write docs/api.txt anew")
 
 // public are the packages that programs import.
-var public = []string{".", "message", "linkformat", "codec", "exchange", "blockwise", "observe", "echo", "transport", "transport/udp", "transport/mem", "transport/transporttest", "coaptest"}
+var public = []string{".", "message", "linkformat", "codec", "exchange", "blockwise", "observe", "echo", "transport", "transport/udp", "transport/mem", "transport/dtls", "transport/transporttest", "coaptest"}
 
 // The exported names are written down, so that a change to them is made on purpose and
 // shows in a review.
