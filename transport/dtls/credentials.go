@@ -118,9 +118,6 @@ func (c *Conn) options(suites []dtls.CipherSuiteID) []dtls.Option {
 	if len(c.cfg.Certificates) > 0 {
 		opts = append(opts, dtls.WithCertificates(c.cfg.Certificates...))
 	}
-	if c.cfg.KeyLog != nil {
-		opts = append(opts, dtls.WithKeyLogWriter(c.cfg.KeyLog))
-	}
 	return opts
 }
 
@@ -137,6 +134,9 @@ func (c *Conn) serverOptions(h *handshake) (opts []dtls.ServerOption) {
 	}
 	if c.cfg.ConnectionID > 0 {
 		opts = append(opts, dtls.WithConnectionIDGenerator(c.newCID))
+	}
+	if c.cfg.KeyLog != nil {
+		opts = append(opts, dtls.WithKeyLogWriter(c.cfg.KeyLog))
 	}
 	if c.cfg.ClientCAs != nil || len(c.cfg.Pins) > 0 && c.cfg.RootCAs == nil {
 		// Whom to trust is found out below.
@@ -195,6 +195,7 @@ func (c *Conn) clientOptions(h *handshake, hint string) (opts []dtls.ClientOptio
 		name = h.addr.Addr().WithZone("").String()
 	}
 	opts = append(opts, dtls.WithConnectionIDGenerator(dtls.OnlySendCIDGenerator()),
+		dtls.WithKeyLogWriter(secretsSink{h, c.cfg.KeyLog}),
 		dtls.WithInsecureSkipVerify(true), // since it knows no pins, and not what to check an address by: verify does it
 		dtls.WithVerifyPeerCertificate(func(raw [][]byte, _ [][]*x509.Certificate) error {
 			return h.verify(raw, c.cfg.RootCAs, name, x509.ExtKeyUsageServerAuth)

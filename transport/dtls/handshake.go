@@ -49,6 +49,7 @@ type handshake struct {
 		another  *ServerInfo // credentials for which are to be used instead
 		err      error
 	}
+	finish finish // of the client
 }
 
 // displaced is why a handshake was canceled, besides the end of the Conn.
@@ -215,6 +216,9 @@ func (h *handshake) learn(r *record) {
 	h.seen.Lock()
 	defer h.seen.Unlock()
 	h.seen.answered = true
+	if h.client && isHandshake(r, serverHello) {
+		h.finish.hello(r.body)
+	}
 	h.seen.full = h.seen.full || !h.client && (isHandshake(r, certificate) || isHandshake(r, clientKeyExchange))
 	if level, description, ok := plainAlert(r); ok && level == alertFatal {
 		h.seen.alerted, h.seen.refused = true, description
@@ -251,6 +255,9 @@ func (h *handshake) leaving(b []byte) []byte {
 		// The library has no word for it (RFC 4279 section 2).
 		b = bytes.Clone(b)
 		b[headerSize+1] = unknownPSKIdentity
+	}
+	if h.client {
+		b = h.finish.renumber(b)
 	}
 	return b
 }

@@ -171,6 +171,38 @@ func TestHandshakeLoss(t *testing.T) {
 	}
 }
 
+// What a client repeats of the end of its handshake is no copy: each has a sequence number of its own, and the session goes on
+// behind the last.
+func TestFinishedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, pskClient("lamp"), pskServer())
+		var sequences []uint64
+		p.lose(func(b []byte) bool {
+			for rest := b; len(rest) > 0; {
+				r, after, ok := nextRecord(rest, defaultCIDLength)
+				if !ok {
+					break
+				}
+				if r.typ == typeCID {
+					sequences = append(sequences, r.sequence)
+				}
+				if r.typ == typeChangeCipherSpec && len(rest) == len(b) && len(sequences) < 3 {
+					return true // the end of the server's, which begins with it
+				}
+				rest = after
+			}
+			return false
+		})
+		s := p.dial()
+		require.Equal(t, []uint64{0, 1, 2}, sequences)
+		send(t, p.client, s, "ping")
+		require.Equal(t, "ping", string(receive(t, p.server).Data))
+		require.EqualValues(t, 3, sequences[3])
+		require.Zero(t, p.server.Stats().NotAuthentic)
+		p.close()
+	})
+}
+
 // A session is there only once for all who ask for it at the same time; and nobody is waited for by those who do not
 // want to wait.
 func TestDialTogether(t *testing.T) {

@@ -130,7 +130,7 @@ func (c *Conn) locate(s *session, d *transport.Datagram, newest bool, now time.T
 		c.byAddr[s.remote] = s
 		c.stats.Moved++
 	}
-	if d.Remote == s.remote {
+	if d.Remote == s.remote && s.ended == nil {
 		s.local, s.ifIndex = d.Local, d.IfIndex
 	}
 	c.mu.Unlock()
