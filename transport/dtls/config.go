@@ -31,7 +31,8 @@ type Config struct {
 	// ClientCAs vouch for clients, which have to present a certificate if ClientCAs is not nil.
 	ClientCAs *x509.CertPool
 	// Pins are SHA-256 hashes of public keys (DER, SubjectPublicKeyInfo) that are trusted whoever has signed their certificate
-	// and whatever name stands in it, in both roles; see [Pin]. With pins and without CAs nobody else is trusted.
+	// and whatever name or date stands in it, in both roles; see [Pin]. With pins and without CAs nobody else is trusted, and
+	// clients that use no pre-shared key have to present a certificate.
 	Pins [][32]byte
 	// ServerName is the name that the certificate of a server must bear. "" means the host of the URI.
 	ServerName string

@@ -138,7 +138,7 @@ func (c *Conn) serverOptions(h *handshake) (opts []dtls.ServerOption) {
 	if c.cfg.KeyLog != nil {
 		opts = append(opts, dtls.WithKeyLogWriter(c.cfg.KeyLog))
 	}
-	if c.cfg.ClientCAs != nil || len(c.cfg.Pins) > 0 && c.cfg.RootCAs == nil {
+	if c.cfg.ClientCAs != nil || len(c.cfg.Pins) > 0 {
 		// Whom to trust is found out below.
 		opts = append(opts, dtls.WithClientAuth(dtls.RequireAnyClientCert),
 			dtls.WithVerifyPeerCertificate(func(raw [][]byte, _ [][]*x509.Certificate) error {

@@ -129,6 +129,27 @@ func TestCipherSuites(t *testing.T) {
 	}
 }
 
+// A server can pin the certificates of its clients, too.
+func TestPinnedClients(t *testing.T) {
+	ca := newAuthority(t, "nobody's")
+	known, unknown := ca.issue("lamp-7"), ca.issue("lamp-8")
+	server := &Config{Certificates: []tls.Certificate{ca.issue("192.0.2.1")}, RootCAs: ca.pool(), Pins: [][32]byte{Pin(known.Leaf)}}
+	synctest.Test(t, func(t *testing.T) {
+		client := func(certs ...tls.Certificate) *Config { return &Config{Certificates: certs, RootCAs: ca.pool()} }
+		p := newPair(t, client(unknown), server)
+		requireCause(t, p, CertificateRefused)
+		p.client.Close()
+		p.client = p.listen(clientAddr, client())
+		requireCause(t, p, CertificateRefused)
+		p.client.Close()
+		p.client = p.listen(clientAddr, client(known))
+		p.dial()
+		require.EqualValues(t, 1, p.server.Stats().Failed[CertificateUntrusted])
+		require.EqualValues(t, 1, p.server.Stats().Failed[CertificateMissing])
+		p.close()
+	})
+}
+
 // A server with a hint gets the identity that is for it.
 func TestHint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
