@@ -16,7 +16,7 @@ func completeURI(_ *cobra.Command, args []string, _ string) ([]cobra.Completion,
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return []cobra.Completion{"coap://"}, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+	return []cobra.Completion{"coap://", "coaps://"}, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeDiscover proposes the groups of all CoAP nodes, too.

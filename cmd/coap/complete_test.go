@@ -19,7 +19,7 @@ func TestComplete(t *testing.T) {
 		not  []string
 	}{
 		{"commands", []string{"p"}, []string{"put", "post", "patch", "ping"}, []string{"get"}},
-		{"URI", []string{"get", ""}, []string{"coap://"}, nil},
+		{"URI", []string{"get", ""}, []string{"coap://", "coaps://"}, nil},
 		{"only one URI", []string{"get", "coap://h/", ""}, nil, []string{"coap://"}},
 		{"option names", []string{"get", "-o", ""}, []string{"Uri-Path=", "If-None-Match", "ETag="}, []string{"If-None-Match="}},
 		{"option names by prefix", []string{"get", "--option", "uri"}, []string{"Uri-Path=", "Uri-Host="}, []string{"ETag="}},
@@ -38,6 +38,9 @@ func TestComplete(t *testing.T) {
 		{"interface for serve", []string{"serve", "--group", "--interface", ""}, []string{anyInterface()}, nil},
 		{"nothing for --window", []string{"discover", "--window", ""}, nil, []string{"coap://"}},
 		{"nothing for serve", []string{"serve", ""}, nil, []string{"coap://"}},
+		{"nothing for --psk", []string{"get", "--psk", ""}, nil, []string{"coap://"}},
+		{"certificates", []string{"get", "--ca", ""}, []string{"pem", "crt"}, []string{"coap://"}},
+		{"flags for credentials", []string{"ping", "--p"}, []string{"--psk", "--pin"}, nil},
 		{"flags", []string{"serve", "--l"}, []string{"--loss", "--listen"}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -79,7 +79,7 @@ func (f *discoverFlags) run(cmd *cobra.Command, s *streams, uri string) error {
 	if err != nil {
 		return err
 	}
-	if err := f.talk.check(); err != nil {
+	if err := f.talk.check(t); err != nil {
 		return err
 	}
 	if err := f.reach.check(cmd, t, f.patience()); err != nil {
@@ -93,7 +93,7 @@ func (f *discoverFlags) run(cmd *cobra.Command, s *streams, uri string) error {
 	if err != nil {
 		return err
 	}
-	session, err := newSession(s, f.verbose, 1)
+	session, err := newSession(s, t, &f.secure, f.verbose, 1)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/blockwise"
 	"github.com/coapkit/coap/message"
+	"github.com/coapkit/coap/transport/dtls"
 )
 
 // failure is an error with an exit status. Its text says what is wrong and what to do, in
@@ -52,9 +53,12 @@ func whyNoAnswer(err error, server string, wait time.Duration, stats coap.Stats)
 	var dns *net.DNSError
 	var said *failure
 	var broken *blockwise.Error
+	var handshake *dtls.HandshakeError
 	switch {
 	case errors.As(err, &said): // by what is read or written
 		return said
+	case errors.As(err, &handshake): // some match context.DeadlineExceeded
+		return whyNoSession(handshake, server)
 	case errors.Is(err, context.Canceled):
 		return &failure{exitInterrupted, "interrupted"}
 	case errors.Is(err, context.DeadlineExceeded) && errors.As(err, &broken) && broken.Position.Offset > 0:
@@ -99,13 +103,57 @@ func endText(end coap.EndError, err error, server string) string {
 		return "the response of " + server + " does not fit into one datagram: ask for less"
 	case coap.ErrUnreachable:
 		return unreachable(err, server)
+	case coap.ErrSessionEnded:
+		return "the secure session with " + server + " ended before there was an answer; the server may have done what was asked: ask again"
 	}
 	return plain(err)
 }
 
+// whyNoSession says why there is no secure session with server.
+func whyNoSession(err *dtls.HandshakeError, server string) error {
+	switch err.Cause {
+	case dtls.NoAnswer:
+		return noAnswerf("no answer from %s: is it running, is the address right, does it speak DTLS on this port? The default port of coaps is 5684", server)
+	case dtls.Unfinished:
+		return noAnswerf("%s stopped answering in the middle of the handshake: try again; if it stays so, certificate or key may be to blame", server)
+	case dtls.NotSent:
+		return noAnswerf("%s", unreachable(err.Err, server))
+	case dtls.WrongKey:
+		return noAnswerf("%s has another key for this identity, or none: check --psk", server)
+	case dtls.UnknownIdentity:
+		return noAnswerf("%s does not know this identity: check --psk", server)
+	case dtls.NoCredentials:
+		return usagef("nothing to prove to %s who we are: --psk IDENTITY:KEY, or --cert FILE", server)
+	case dtls.NoCommonSuite:
+		return noAnswerf("%s shares no cipher suite with us: it may want a pre-shared key (--psk) where we have certificates (--ca, --pin, --cert), or the other way round", server)
+	case dtls.CertificateExpired:
+		return noAnswerf("the certificate of %s is not valid now%s: renew it, or check the clock", server, inBrackets(err.Err))
+	case dtls.CertificateName:
+		return noAnswerf("the certificate of %s is for somebody else%s: write the URI with the name in it, or trust its key with --pin", server, inBrackets(err.Err))
+	case dtls.CertificateUntrusted:
+		return noAnswerf("the certificate of %s is signed by nobody whom we trust%s: --ca FILE says whom to trust, --pin trusts this key only", server, inBrackets(err.Err))
+	case dtls.CertificateRefused:
+		return noAnswerf("%s wants a certificate of ours, or another one: --cert FILE --key FILE", server)
+	case dtls.Refused:
+		return noAnswerf("%s refused the handshake%s", server, inBrackets(err.Err))
+	}
+	return noAnswerf("no secure session with %s: %s", server, plain(err))
+}
+
+// inBrackets returns the text of an error with more about something, if there is one.
+func inBrackets(err error) string {
+	if err == nil {
+		return ""
+	}
+	return " (" + plain(err) + ")"
+}
+
 // unreachable says why the network refused.
 func unreachable(err error, server string) string {
-	detail := ""
+	detail, port := "", "5683"
+	if strings.HasPrefix(server, "coaps:") {
+		port = "5684"
+	}
 	var op *coap.OpError
 	if errors.As(err, &op) {
 		if op.Cause != nil {
@@ -116,7 +164,7 @@ func unreachable(err error, server string) string {
 		}
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return "nothing listens at " + server + " (connection refused): start the server, or check address and port; the default port is 5683"
+		return "nothing listens at " + server + " (connection refused): start the server, or check address and port; the default port is " + port
 	}
 	return strings.TrimSuffix("cannot reach "+server+": "+detail, ": ") + "; check the address and the network"
 }
@@ -133,7 +181,7 @@ func whyBadURI(err error) error {
 // plain is the text of an error without the names of packages in front.
 func plain(err error) string {
 	text := err.Error()
-	for _, prefix := range [...]string{"coap: ", "message: "} {
+	for _, prefix := range [...]string{"coap: ", "message: ", "dtls: "} {
 		text = strings.TrimPrefix(text, prefix)
 	}
 	return text

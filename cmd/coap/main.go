@@ -7,7 +7,9 @@
 //	coap get -O large.bin coap://localhost/large
 //	coap observe coap://localhost/time
 //	coap ping coap://localhost
+//	coap get --psk lamp-7:secret coaps://localhost/whoami
 //	coap serve --loss 20% --delay 50ms
+//	coap serve --psk lamp-7:secret
 //	coap decode 44017d340f1e2d3cbb74656d7065726174757265
 //	coap demo
 //
@@ -33,6 +35,7 @@
 //	options.go   -o NAME=VALUE
 //	complete.go  completion in the shell
 //	session.go   the endpoint behind a request or a ping
+//	secure.go    credentials for coaps
 //	ping.go      ping
 //	output.go    code, options, body, --json
 //	describe.go  messages in words
@@ -43,7 +46,7 @@
 //	badnet.go    a network that loses and delays datagrams on purpose
 //	demo.go      demo
 //
-// What is missing: DTLS and TCP.
+// What is missing: TCP.
 package main
 
 import (

@@ -13,6 +13,7 @@ import (
 	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/message"
 	"github.com/coapkit/coap/observe"
+	"github.com/coapkit/coap/transport/dtls"
 )
 
 const observeHelp = `Observe a resource (RFC 7641): write its value now and whenever the server says that
@@ -54,6 +55,7 @@ type observeFlags struct {
 	options  []string
 	verbose  bool
 	json     bool
+	secure   security
 }
 
 func newObserveCommand(s *streams) *cobra.Command {
@@ -77,6 +79,7 @@ func newObserveCommand(s *streams) *cobra.Command {
 	f.StringArrayVarP(&flags.options, "option", "o", nil, optionHelp)
 	f.BoolVarP(&flags.verbose, "verbose", "v", false, "show a chart of all messages sent and received, after the rest; on a\nterminal while it happens")
 	f.BoolVar(&flags.json, "json", false, "write one JSON object in one line for each value or state")
+	flags.secure.register(cmd)
 	must(cmd.RegisterFlagCompletionFunc("count", noCompletion))
 	must(cmd.RegisterFlagCompletionFunc("duration", noCompletion))
 	must(cmd.RegisterFlagCompletionFunc("accept", completeFormat))
@@ -93,7 +96,8 @@ func (f *observeFlags) check(cmd *cobra.Command, t target) error {
 	case given("duration") && f.duration <= 0:
 		return usagef("-d %v: want more than 0", f.duration)
 	}
-	return nil
+	f.secure.wait = f.duration
+	return f.secure.check(t)
 }
 
 // run observes until there is a reason to end.
@@ -110,7 +114,7 @@ func (f *observeFlags) run(cmd *cobra.Command, s *streams, uri string) error {
 	if err != nil {
 		return err
 	}
-	session, err := newSession(s, f.verbose, 1)
+	session, err := newSession(s, t, &f.secure, f.verbose, 1)
 	if err != nil {
 		return err
 	}
@@ -158,11 +162,24 @@ func (f *observeFlags) watch(ctx context.Context, w *watcher, o *observe.Observa
 		case err != nil:
 			return w.whyEnded(err)
 		}
+		if refused := w.refused(n); refused != nil {
+			return refused
+		}
 		if err := w.write(time.Now(), n, ""); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// refused says why there will be no value however long one waits: there is no secure session, for another
+// reason than silence. nil if that is not so.
+func (w *watcher) refused(n coap.Notification) error {
+	var handshake *dtls.HandshakeError
+	if w.values > 0 || !errors.As(n.Cause, &handshake) || handshake.Timeout() || handshake.Cause == dtls.NotSent {
+		return nil
+	}
+	return whyNoSession(handshake, w.t.String())
 }
 
 // watchGroup is watch for all members of a group.
@@ -229,6 +246,10 @@ func (w *watcher) why(n coap.Notification) string {
 }
 
 func (w *watcher) explain(err error) string {
+	var handshake *dtls.HandshakeError
+	if errors.As(err, &handshake) {
+		return whyNoSession(handshake, w.t.String()).Error()
+	}
 	var end coap.EndError
 	if errors.As(err, &end) {
 		return endText(end, err, w.t.String())

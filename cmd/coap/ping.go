@@ -43,14 +43,14 @@ func newPingCommand(s *streams) *cobra.Command {
 	return cmd
 }
 
-func (f *pingFlags) check() error {
+func (f *pingFlags) check(t target) error {
 	switch {
 	case f.count < 1:
 		return usagef("-c %d: want 1 or more", f.count)
 	case !(f.interval >= 0 && f.interval <= maxWait):
 		return usagef("-i %v: want a number of seconds", f.interval)
 	}
-	return f.talk.check()
+	return f.talk.check(t)
 }
 
 // run pings as often as asked. If only some pings are answered, each of the others is
@@ -64,10 +64,10 @@ func (f *pingFlags) run(ctx context.Context, s *streams, uri string) error {
 		return usagef("%v is a group, and ping asks one endpoint: find the members with: coap discover %v", t.addr, t)
 	}
 	server := t.String()
-	if err := f.check(); err != nil {
+	if err := f.check(t); err != nil {
 		return err
 	}
-	session, err := newSession(s, f.verbose, 1)
+	session, err := newSession(s, t, &f.secure, f.verbose, 1)
 	if err != nil {
 		return err
 	}

@@ -141,6 +141,9 @@ func (f *requestFlags) run(cmd *cobra.Command, s *streams, code coap.Code, uri s
 	if err != nil {
 		return err
 	}
+	if err := f.talk.check(t); err != nil {
+		return err
+	}
 	if err := f.check(cmd, t); err != nil {
 		return err
 	}
@@ -173,7 +176,7 @@ func (f *requestFlags) check(cmd *cobra.Command, t target) error {
 
 // askMembers asks a group and writes the answers.
 func (f *requestFlags) askMembers(ctx context.Context, s *streams, t target, req *coap.Request, uri string) error {
-	session, err := newSession(s, f.verbose, 1)
+	session, err := newSession(s, t, &f.secure, f.verbose, 1)
 	if err != nil {
 		return err
 	}
@@ -192,7 +195,7 @@ func (f *requestFlags) askOne(ctx context.Context, s *streams, t target, req *co
 	if err != nil {
 		return err
 	}
-	session, err := newSession(s, f.verbose, f.ahead)
+	session, err := newSession(s, t, &f.secure, f.verbose, f.ahead)
 	if err != nil {
 		if out != nil {
 			out.breakOff(nil)
@@ -222,9 +225,6 @@ func (f *requestFlags) askOne(ctx context.Context, s *streams, t target, req *co
 
 // request makes the request without its payload.
 func (f *requestFlags) request(code coap.Code, uri string) (*coap.Request, error) {
-	if err := f.talk.check(); err != nil {
-		return nil, err
-	}
 	req, err := coap.NewRequest(code, uri)
 	if err != nil {
 		return nil, whyBadURI(err)

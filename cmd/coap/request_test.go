@@ -275,6 +275,7 @@ func TestEndTexts(t *testing.T) {
 		coap.ErrNotAnswered:        "ask again, or without -N",
 		coap.ErrResponseTooLarge:   "the response of S does not fit",
 		coap.ErrClosed:             "endpoint closed",
+		coap.ErrSessionEnded:       "the secure session with S ended before there was an answer",
 	} {
 		err := whyNoAnswer(&coap.OpError{Op: "GET", Err: end}, "S", 0, coap.Stats{Sent: 1})
 		assert.ErrorContains(t, err, want)

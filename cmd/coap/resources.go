@@ -12,6 +12,7 @@ import (
 	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/linkformat"
 	"github.com/coapkit/coap/message"
+	"github.com/coapkit/coap/transport/dtls"
 )
 
 // index is what GET / answers.
@@ -26,6 +27,7 @@ const index = `/.well-known/core
             GET      N bytes, 1 MiB if not said, 64 MiB at most, in blocks
 /slow?ms=N  GET      answers after N milliseconds, 2000 if not said, 10000 at most
 /echo       any      describes the request as it was received
+/whoami     GET      who the client is, as far as it has proven that
 `
 
 // newResources returns the handler of coap serve, of which nothing can be observed.
@@ -48,6 +50,7 @@ func newObservable(notify func(path string)) *coap.Mux {
 	mux.HandleFunc("/echo", serveEcho, coap.Route{Attributes: []linkformat.Param{
 		attribute("rt", "echo"), {Name: "ct", Value: "0"}, attribute("title", "The request as it was received"),
 	}})
+	mux.HandleFunc("GET /whoami", serveWhoami, textRoute("Who is asking", attribute("rt", "identity"), attribute("if", "sensor")))
 	text := new(textResource)
 	if notify != nil {
 		text.changed = func() { notify("/text") }
@@ -232,6 +235,25 @@ func (t *textResource) etag() []byte {
 	fmt.Fprintf(h, "%t %d ", t.typed, t.format)
 	h.Write(t.body)
 	return h.Sum(nil)[:message.MaxETagLength]
+}
+
+// serveWhoami says what the server knows of the client.
+func serveWhoami(w *coap.Response, r *coap.Request) error {
+	who, secure := dtls.IdentityOf(r.Peer())
+	var text string
+	switch {
+	case !secure:
+		text = "anybody, since coap proves nothing; ask by coaps"
+	case who.PSK != "":
+		text = fmt.Sprintf("PSK identity %q", who.PSK)
+	case len(who.Certificates) > 0:
+		cert := who.Certificates[0]
+		text = fmt.Sprintf("certificate of %q, signed by %q, valid until %s", cert.Subject, cert.Issuer, cert.NotAfter.UTC().Format(time.DateOnly))
+	default:
+		text = "anybody: a secure session without key or certificate"
+	}
+	w.SetMaxAge(0) // it depends on who asks
+	return w.Text(fmt.Sprintf("%s, from %v\n", text, r.Peer()))
 }
 
 // maxEcho bounds what /echo answers, so that it fits into a datagram.

@@ -10,7 +10,8 @@ import (
 	"github.com/coapkit/coap/message"
 )
 
-const rootHelp = `coap talks to servers that speak CoAP (RFC 7252), the REST of small devices, over UDP.
+const rootHelp = `coap talks to servers that speak CoAP (RFC 7252), the REST of small devices, over UDP,
+and over DTLS where the URI begins with coaps.
 
 The body of a response goes to standard output as it is, everything else to
 standard error: first the response code, then the options, then what -v shows.
@@ -24,7 +25,8 @@ const rootExample = `  coap demo                                   see it work, 
   coap get coap://localhost/time
   coap put -t text -p "hello" coap://localhost/text
   coap observe coap://localhost/time          what it says from now on
-  coap get -v coap://localhost/slow           with a chart of all messages`
+  coap get -v coap://localhost/slow           with a chart of all messages
+  coap get --psk lamp-7:secret coaps://localhost/whoami`
 
 // newRoot returns the tree of commands.
 func newRoot(s *streams) *cobra.Command {

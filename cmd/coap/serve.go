@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -19,12 +20,16 @@ import (
 	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/echo"
 	"github.com/coapkit/coap/transport"
+	"github.com/coapkit/coap/transport/dtls"
 	"github.com/coapkit/coap/transport/udp"
 )
 
 const serveHelp = `Serve some resources to try clients on, until interrupted:
 
 ` + index + `
+--psk and --cert serve the same by coaps, over DTLS, on the next port: 5684. /whoami
+tells clients who they have proven to be.
+
 --group joins the groups of all CoAP nodes, so that coap discover coap://224.0.1.187
 finds the server: 224.0.1.187, ff02::fd and ff05::fd, on all interfaces or those that
 --interface names. What is asked of a group is answered after a random time, so that not
@@ -44,6 +49,7 @@ type serveFlags struct {
 	delay   time.Duration
 	seed    uint64
 	verbose bool
+	secure  security
 }
 
 // defaultLeisure is DEFAULT_LEISURE (RFC 7252 section 4.8).
@@ -55,7 +61,7 @@ func newServeCommand(s *streams) *cobra.Command {
 		Use:               "serve",
 		Short:             "Serve some resources to try clients on",
 		Long:              serveHelp,
-		Example:           "  coap serve\n  coap serve --group --interface eth0\n  coap serve --listen 127.0.0.1:5683 --loss 20% --delay 50ms -v",
+		Example:           "  coap serve\n  coap serve --psk lamp-7:secret\n  coap serve --group --interface eth0\n  coap serve --listen 127.0.0.1:5683 --loss 20% --delay 50ms -v",
 		Args:              noArguments,
 		ValidArgsFunction: noCompletion,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -68,6 +74,7 @@ func newServeCommand(s *streams) *cobra.Command {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVarP(&flags.listen, "listen", "l", ":5683", "listen on this `address`, host:port; without host on all addresses,\nport 0 lets the system choose")
+	flags.secure.registerServer(cmd)
 	flags.member.register(cmd)
 	f.DurationVar(&flags.leisure, "leisure", defaultLeisure, "with --group, answer a group within this time; 0 is at once")
 	f.StringVar(&flags.prove, "prove", "large", "`when` clients have to prove their address: large, before large answers\nand observing; always; off, for those that do not know the Echo option;\n")
@@ -97,13 +104,14 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 	if err := f.member.check(f.listen); err != nil {
 		return err
 	}
-	socket, err := udp.Listen(f.listen, nil)
+	at, err := f.open()
 	if err != nil {
-		return whyNotListening(f.listen, err)
+		return err
 	}
-	groups, err := f.member.join(socket)
+	defer at.keylog.Close()
+	groups, err := f.member.join(at.plain)
 	if err != nil {
-		socket.Close()
+		at.close()
 		return err
 	}
 	cfg := &coap.Config{Params: coap.Params{DefaultLeisure: f.leisure}}
@@ -117,14 +125,18 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 		chart.lossy = f.isBad()
 		cfg.Trace, watch = chart.trace, chart.fate
 	}
-	conn, network := f.network(socket, watch)
-	f.announce(s.err, conn.LocalAddr(), groups)
+	conns, networks, err := f.transports(at, watch)
+	if err != nil {
+		at.close()
+		return err
+	}
+	f.announce(s.err, addresses(conns), groups)
 	server := coap.Server{Config: cfg, Groups: groups, Interfaces: f.member.links}
 	server.Handler = newObservable(server.Notify)
 	stop := tick(func() { server.Notify("/time") })
-	err = server.Serve(ctx, conn)
+	err = server.Serve(ctx, conns...)
 	stop()
-	f.report(s.err, server.Stats(), network)
+	f.report(s.err, server.Stats(), networks)
 	if err != nil {
 		return noAnswerf("the server failed: %v", err)
 	}
@@ -156,24 +168,108 @@ func tick(notify func()) (stop func()) {
 // isBad reports whether there is to be a bad network.
 func (f *serveFlags) isBad() bool { return f.loss > 0 || f.delay > 0 }
 
-// network puts a bad network in front of conn, if there is to be one.
-func (f *serveFlags) network(conn transport.Conn, watch func(*transport.Datagram, bool, bool)) (transport.Conn, *badNetwork) {
-	if !f.isBad() {
-		return conn, nil
-	}
-	bad := newBadNetwork(conn, f.delay, randomLoss(float64(f.loss), f.seed), watch)
-	return bad, bad
+// sockets are what to serve on.
+type sockets struct {
+	plain, secured *udp.Conn    // secured is nil without DTLS
+	cfg            *dtls.Config // of secured
+	keylog         io.Closer
 }
 
-// announce says where the server is and what it has.
-func (f *serveFlags) announce(w io.Writer, at netip.AddrPort, groups []netip.Addr) {
-	host := at.Addr().String()
-	if at.Addr().IsUnspecified() {
-		host = "localhost"
+func (s *sockets) close() {
+	s.plain.Close()
+	if s.secured != nil {
+		s.secured.Close()
 	}
-	a := coap.Authority{Scheme: "coap", Host: host, Port: at.Port()}
-	fmt.Fprintf(w, "serving %v/ (on %v); end with ^C\n", a, at)
-	f.member.announce(w, groups, at.Port())
+}
+
+// open opens the sockets.
+func (f *serveFlags) open() (at sockets, err error) {
+	at.keylog = io.NopCloser(nil)
+	if f.secure.isGiven() {
+		if at.cfg, at.keylog, err = f.secure.server(); err != nil {
+			return at, err
+		}
+	}
+	if at.plain, err = udp.Listen(f.listen, nil); err != nil {
+		at.keylog.Close()
+		return at, whyNotListening(f.listen, err)
+	}
+	if at.cfg == nil {
+		return at, nil
+	}
+	next, err := nextPort(f.listen, at.plain.LocalAddr().Port())
+	if err == nil {
+		if at.secured, err = udp.Listen(next, nil); err != nil {
+			err = whyNotListening(next, err)
+		}
+	}
+	if err != nil {
+		at.plain.Close()
+		at.keylog.Close()
+	}
+	return at, err
+}
+
+// nextPort returns the address to listen on for coaps, if coap has port: the next one, or any if that was to
+// be any.
+func nextPort(listen string, port uint16) (string, error) {
+	host, text, err := net.SplitHostPort(listen)
+	switch {
+	case err != nil:
+		return "", usagef("--listen %s: want host:port", listen)
+	case text == "0":
+		return listen, nil
+	case port == math.MaxUint16:
+		return "", usagef("--listen %s: coaps takes the next port, and there is none after %d", listen, port)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(port)+1)), nil
+}
+
+// transports puts DTLS and the bad network, if there is to be one, on the sockets.
+func (f *serveFlags) transports(at sockets, watch func(*transport.Datagram, bool, bool)) (conns []transport.Conn, networks []*badNetwork, err error) {
+	conns = []transport.Conn{at.plain}
+	if at.secured != nil {
+		conns = append(conns, at.secured)
+	}
+	if f.isBad() {
+		for i, conn := range conns {
+			if i == 1 {
+				watch = nil // nobody can read what is encrypted
+			}
+			bad := newBadNetwork(conn, f.delay, randomLoss(float64(f.loss), f.seed+uint64(i)), watch)
+			conns[i], networks = bad, append(networks, bad)
+		}
+	}
+	if at.secured == nil {
+		return conns, networks, nil
+	}
+	secure, err := dtls.New(conns[1], at.cfg)
+	if err != nil {
+		return nil, nil, usagef("%s", plain(err))
+	}
+	conns[1] = secure
+	return conns, networks, nil
+}
+
+func addresses(conns []transport.Conn) []netip.AddrPort {
+	addrs := make([]netip.AddrPort, len(conns))
+	for i, c := range conns {
+		addrs[i] = c.LocalAddr()
+	}
+	return addrs
+}
+
+// announce says where the server is and what it has. The second address is that of coaps.
+func (f *serveFlags) announce(w io.Writer, addrs []netip.AddrPort, groups []netip.Addr) {
+	for i, at := range addrs {
+		host := at.Addr().String()
+		if at.Addr().IsUnspecified() {
+			host = "localhost"
+		}
+		a := coap.Authority{Scheme: [...]string{"coap", "coaps"}[i], Host: host, Port: at.Port()}
+		fmt.Fprintf(w, "serving %v/ (on %v); end with ^C\n", a, at)
+	}
+	f.member.announce(w, groups, addrs[0].Port())
 	if f.isBad() {
 		fmt.Fprintf(w, "bad network: loss %v, delay %v, seed %d\n", f.loss.String(), f.delay, f.seed)
 	}
@@ -181,12 +277,17 @@ func (f *serveFlags) announce(w io.Writer, at netip.AddrPort, groups []netip.Add
 }
 
 // report says what has happened.
-func (f *serveFlags) report(w io.Writer, stats coap.Stats, network *badNetwork) {
+func (f *serveFlags) report(w io.Writer, stats coap.Stats, networks []*badNetwork) {
 	fmt.Fprintf(w, "requests: %d, duplicates: %d, separate responses: %d, retransmissions: %d\n", stats.Requests, stats.Duplicates, stats.Separate, stats.Retransmitted)
-	if network != nil {
-		lost, all := network.counts()
-		fmt.Fprintf(w, "datagrams lost on purpose: %d of %d\n", lost, all)
+	if len(networks) == 0 {
+		return
 	}
+	var lost, all uint64
+	for _, network := range networks {
+		l, a := network.counts()
+		lost, all = lost+l, all+a
+	}
+	fmt.Fprintf(w, "datagrams lost on purpose: %d of %d\n", lost, all)
 }
 
 // whyNotListening says why an address cannot be listened on and what to do.

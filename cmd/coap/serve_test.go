@@ -124,8 +124,8 @@ func TestServeAddressInUse(t *testing.T) {
 
 func TestAnnounceWildcard(t *testing.T) {
 	var b strings.Builder
-	new(serveFlags).announce(&b, netip.MustParseAddrPort("[::]:5683"), nil)
-	assert.True(t, strings.HasPrefix(b.String(), "serving coap://localhost/ (on [::]:5683); end with ^C\n"), b.String())
+	new(serveFlags).announce(&b, []netip.AddrPort{netip.MustParseAddrPort("[::]:5683"), netip.MustParseAddrPort("127.0.0.1:5684")}, nil)
+	assert.True(t, strings.HasPrefix(b.String(), "serving coap://localhost/ (on [::]:5683); end with ^C\nserving coaps://127.0.0.1/ (on 127.0.0.1:5684); end with ^C\n"), b.String())
 }
 
 func TestTime(t *testing.T) {

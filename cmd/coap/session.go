@@ -10,7 +10,6 @@ import (
 
 	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/blockwise"
-	"github.com/coapkit/coap/transport/udp"
 )
 
 // talk are the flags of every command that asks a server.
@@ -18,6 +17,7 @@ type talk struct {
 	wait    float64
 	verbose bool
 	json    bool
+	secure  security
 }
 
 func (t *talk) register(cmd *cobra.Command) {
@@ -25,6 +25,7 @@ func (t *talk) register(cmd *cobra.Command) {
 	f.Float64VarP(&t.wait, "wait", "B", 0, "give up after this many `seconds`; 0 leaves it to the protocol, which\nrepeats a confirmable message for some 93 seconds")
 	f.BoolVarP(&t.verbose, "verbose", "v", false, "show a chart of all messages sent and received, after the rest; on a\nterminal while it happens")
 	f.BoolVar(&t.json, "json", false, "write the result as one JSON object in one line")
+	t.secure.register(cmd)
 	must(cmd.RegisterFlagCompletionFunc("wait", noCompletion))
 }
 
@@ -44,11 +45,12 @@ func (t *talk) limit(ctx context.Context) (context.Context, context.CancelFunc, 
 // maxWait is a year: beyond it, a time in seconds does more harm than good.
 const maxWait = 365 * 24 * 3600
 
-func (t *talk) check() error {
+func (t *talk) check(to target) error {
 	if math.IsNaN(t.wait) || t.wait < 0 || t.wait > maxWait {
 		return usagef("-B %v: want a number of seconds, or 0 to leave it to the protocol", t.wait)
 	}
-	return nil
+	t.secure.wait = t.patience()
+	return t.secure.check(to)
 }
 
 // session is an endpoint for the requests of one run, with a chart if asked for.
@@ -56,17 +58,18 @@ type session struct {
 	client coap.Client
 	ep     *coap.Endpoint
 	err    io.Writer // what there is to say besides results
+	keylog io.Closer // closed last
 }
 
 // longestDatagram is what a response may have: the client has room for all that UDP carries.
 const longestDatagram = 65535
 
-// newSession opens an endpoint that may have as many requests to a server under way as window says, of which
+// newSession opens an endpoint to ask t, with what sec has if that is over DTLS, that may have as many requests to a server under way as window says, of which
 // only a download makes use.
-func newSession(s *streams, verbose bool, window int) (*session, error) {
-	conn, err := udp.Listen(":0", nil)
+func newSession(s *streams, t target, sec *security, verbose bool, window int) (*session, error) {
+	conn, keylog, err := sec.open(t)
 	if err != nil {
-		return nil, noAnswerf("cannot open a UDP socket: %v", err)
+		return nil, err
 	}
 	cfg := &coap.Config{
 		Limits: coap.Limits{ReceiveSize: longestDatagram},
@@ -82,9 +85,10 @@ func newSession(s *streams, verbose bool, window int) (*session, error) {
 	ep, err := coap.NewEndpoint(conn, nil, cfg)
 	if err != nil {
 		conn.Close()
+		keylog.Close()
 		return nil, err
 	}
-	return &session{client: coap.Client{Endpoint: ep}, ep: ep, err: s.err}, nil
+	return &session{client: coap.Client{Endpoint: ep}, ep: ep, err: s.err, keylog: keylog}, nil
 }
 
 // ask sends req to one server and waits for the response. It closes the session.
@@ -108,6 +112,9 @@ func (s *session) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	s.ep.Shutdown(ctx)
+	if s.keylog != nil {
+		s.keylog.Close()
+	}
 }
 
 // must is for calls that fail only if the program is wrong.

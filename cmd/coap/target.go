@@ -21,6 +21,9 @@ type target struct {
 // String returns the start of the URI.
 func (t target) String() string { return t.authority.String() }
 
+// isSecure reports whether it is asked over DTLS.
+func (t target) isSecure() bool { return t.authority.Scheme == "coaps" }
+
 // isGroup reports whether several servers may answer.
 func (t target) isGroup() bool { return t.addr.IsMulticast() }
 
@@ -31,9 +34,6 @@ func checkTarget(uri, link string) (t target, err error) {
 	u, err := message.ParseURI(uri)
 	if err != nil {
 		return t, whyBadURI(err)
-	}
-	if u.Scheme == "coaps" {
-		return t, usagef("coaps needs DTLS, which this program does not have yet: use coap://%s", strings.TrimPrefix(uri[len("coaps:"):], "//"))
 	}
 	t.authority = coap.Authority{Scheme: u.Scheme, Host: u.Host, Port: u.Port}
 	t.addr, _ = u.Addr()
