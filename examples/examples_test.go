@@ -22,7 +22,7 @@ import (
 func TestReadmeShowsThePrograms(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	require.NoError(t, err)
-	for _, program := range []string{"server", "client", "thermometer", "watch"} {
+	for _, program := range []string{"server", "client", "thermometer", "watch", "secureserver", "secureclient"} {
 		code, err := os.ReadFile(filepath.Join(program, "main.go"))
 		require.NoError(t, err)
 		_, code2, _ := strings.Cut(string(code), "package main")
@@ -31,12 +31,12 @@ func TestReadmeShowsThePrograms(t *testing.T) {
 }
 
 // programs builds the programs of a test and starts the first one, a server, which ends with the
-// test. It skips the test if the port that the examples use is taken. path returns where each program is.
-func programs(t *testing.T, server string, others ...string) (path func(program string) string) {
+// test. It skips the test if the port that the server uses is taken. path returns where each program is.
+func programs(t *testing.T, port int, server string, others ...string) (path func(program string) string) {
 	t.Helper()
-	probe, err := net.ListenPacket("udp", ":5683")
+	probe, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
 	if err != nil {
-		t.Skip("port 5683, which the examples use, is taken: ", err)
+		t.Skipf("port %d, which the examples use, is taken: %v", port, err)
 	}
 	probe.Close()
 	dir := t.TempDir()
@@ -58,7 +58,7 @@ func programs(t *testing.T, server string, others ...string) (path func(program 
 //
 // Proves 7252-7.1-01.
 func TestServerAndClient(t *testing.T) {
-	path := programs(t, "server", "client")
+	path := programs(t, coap.DefaultPort, "server", "client")
 	// The client fails at once as long as nobody listens.
 	var out []byte
 	var err error
@@ -77,8 +77,21 @@ func TestServerAndClient(t *testing.T) {
 	require.Equal(t, "</slow>", string(resp.Payload))
 }
 
+func TestSecureServerAndClient(t *testing.T) {
+	path := programs(t, 5684, "secureserver", "secureclient")
+	var out []byte
+	var err error
+	for range 200 { // until somebody listens
+		if out, err = exec.Command(path("secureclient")).CombinedOutput(); err == nil {
+			break
+		}
+	}
+	require.NoError(t, err, string(out))
+	require.Equal(t, "2.05 Content You are lamp-7.\n", string(out))
+}
+
 func TestThermometerAndWatch(t *testing.T) {
-	path := programs(t, "thermometer", "watch")
+	path := programs(t, coap.DefaultPort, "thermometer", "watch")
 	var lines []string
 	for range 200 { // until somebody listens
 		if lines = firstLines(t, path("watch"), 3); len(lines) > 0 {
