@@ -77,6 +77,9 @@ func TestServerAndClient(t *testing.T) {
 	require.Equal(t, "</slow>", string(resp.Payload))
 }
 
+// The URI of the client has no port, and the server is on the default one.
+//
+// Proves 7252-6.2-01.
 func TestSecureServerAndClient(t *testing.T) {
 	path := programs(t, 5684, "secureserver", "secureclient")
 	var out []byte

@@ -176,7 +176,7 @@ func (f *observeFlags) watch(ctx context.Context, w *watcher, o *observe.Observa
 // reason than silence. nil if that is not so.
 func (w *watcher) refused(n coap.Notification) error {
 	var handshake *dtls.HandshakeError
-	if w.values > 0 || !errors.As(n.Cause, &handshake) || handshake.Timeout() || handshake.Cause == dtls.NotSent {
+	if w.values > 0 || !errors.As(n.Cause, &handshake) || isUnconnected(n.Cause) {
 		return nil
 	}
 	return whyNoSession(handshake, w.t.String())

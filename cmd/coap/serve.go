@@ -131,6 +131,9 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	f.announce(s.err, addresses(conns), groups)
+	if at.cfg != nil {
+		announcePins(s.err, at.cfg)
+	}
 	server := coap.Server{Config: cfg, Groups: groups, Interfaces: f.member.links}
 	server.Handler = newObservable(server.Notify)
 	stop := tick(func() { server.Notify("/time") })
@@ -274,6 +277,13 @@ func (f *serveFlags) announce(w io.Writer, addrs []netip.AddrPort, groups []neti
 		fmt.Fprintf(w, "bad network: loss %v, delay %v, seed %d\n", f.loss.String(), f.delay, f.seed)
 	}
 	fmt.Fprint(w, "\n"+index+"\n")
+}
+
+// announcePins says how clients can trust the server without any authority.
+func announcePins(w io.Writer, cfg *dtls.Config) {
+	for _, c := range cfg.Certificates {
+		fmt.Fprintf(w, "certificate of %q, for clients with --pin %x\n", c.Leaf.Subject, dtls.Pin(c.Leaf))
+	}
 }
 
 // report says what has happened.

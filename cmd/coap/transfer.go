@@ -14,6 +14,7 @@ import (
 
 	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/blockwise"
+	"github.com/coapkit/coap/transport/dtls"
 )
 
 // transfer are the flags about bodies that take several messages.
@@ -245,8 +246,14 @@ func (d *delivery) mayGoElsewhere(err error) bool {
 	if errors.As(err, &broken) && broken.Position.Offset > d.req.Transfer.Resume.Offset {
 		return false
 	}
-	undelivered := errors.Is(err, coap.ErrUnreachable) || errors.Is(err, coap.ErrNotAcknowledged) && d.req.Code.IsIdempotent()
+	undelivered := errors.Is(err, coap.ErrUnreachable) || isUnconnected(err) || errors.Is(err, coap.ErrNotAcknowledged) && d.req.Code.IsIdempotent()
 	return undelivered && d.src.again()
+}
+
+// isUnconnected reports whether nobody was there to connect to.
+func isUnconnected(err error) bool {
+	var handshake *dtls.HandshakeError
+	return errors.As(err, &handshake) && (handshake.Timeout() || handshake.Cause == dtls.NotSent)
 }
 
 // completeBlockSize proposes the sizes there are.
