@@ -251,6 +251,9 @@ func (w *watcher) explain(err error) string {
 		return whyNoSession(handshake, w.t.String()).Error()
 	}
 	var end coap.EndError
+	if errors.Is(err, coap.ErrSessionEnded) {
+		return "the secure session has ended; there will be another"
+	}
 	if errors.As(err, &end) {
 		return endText(end, err, w.t.String())
 	}

@@ -259,3 +259,9 @@ func TestNextPort(t *testing.T) {
 		assert.Equal(t, want, got)
 	}
 }
+
+func TestObserveExplainsSessions(t *testing.T) {
+	w := &watcher{t: target{authority: coap.Authority{Scheme: "coaps", Host: "h", Port: 5684}}}
+	assert.Equal(t, "the secure session has ended; there will be another", w.explain(&coap.OpError{Op: "GET", Err: coap.ErrSessionEnded}))
+	assert.Contains(t, w.explain(&dtls.HandshakeError{Cause: dtls.NoAnswer}), "no answer from coaps://h: is it running")
+}
