@@ -43,6 +43,7 @@ type handshake struct {
 		full     bool // the client has sent more than the end of the handshake: it is no resumption
 		refused  byte // the description of its alert
 		alerted  bool
+		hungUp   bool  // it has closed what was not open yet
 		cause    Cause // of a failure, if there is something to be told better
 		caused   bool
 		identity string      // that we have used, or the peer
@@ -220,8 +221,12 @@ func (h *handshake) learn(r *record) {
 		h.finish.hello(r.body)
 	}
 	h.seen.full = h.seen.full || !h.client && (isHandshake(r, certificate) || isHandshake(r, clientKeyExchange))
-	if level, description, ok := plainAlert(r); ok && level == alertFatal {
+	level, description, ok := plainAlert(r)
+	switch {
+	case ok && level == alertFatal:
 		h.seen.alerted, h.seen.refused = true, description
+	case ok && description == closeNotify:
+		h.seen.hungUp = true
 	}
 }
 
@@ -430,6 +435,10 @@ func (h *handshake) explain(ctx context.Context, err error) error {
 		e.Cause = causeOfAlert(h.seen.refused, h.usesPSK())
 	case h.conn.ctx.Err() != nil:
 		e.Err = net.ErrClosed
+	case h.seen.hungUp && h.seen.keyed && h.usesPSK(): // as servers with GnuTLS do after a while
+		e.Cause, e.Err = WrongKey, nil
+	case h.seen.hungUp:
+		e.Cause, e.Err = Refused, nil
 	case !errors.Is(err, context.DeadlineExceeded):
 		e.Cause = causeOf(err)
 	case !h.seen.answered:

@@ -76,6 +76,33 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// Some servers are silent about a wrong key for a while, and close then what never was open.
+func TestHangsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, &Config{Credentials: PSK("lamp", []byte("wrong"))}, pskServer())
+		failed := make(chan error, 1)
+		go func() {
+			_, err := p.client.Dial(context.Background(), serverAddr, "")
+			failed <- err
+		}()
+		time.Sleep(time.Second)
+		bye := []byte{byte(typeAlert), 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 99, 0, 2, alertWarning, closeNotify}
+		_, err := p.server.inner.WriteBatch([]transport.Datagram{{Data: bye, Remote: clientAddr}})
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		select {
+		case err := <-failed:
+			e, ok := errors.AsType[*HandshakeError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, WrongKey, e.Cause)
+		default:
+			t.Fatal("it still waits")
+		}
+		p.close()
+	})
+}
+
 // Both ends prove who they are by certificates.
 //
 // Proves 7252-9.1.3.3-02, 7252-9.1.3.3-03, 7252-9.1.3.3-04.
