@@ -115,7 +115,7 @@ func whyNoSession(err *dtls.HandshakeError, server string) error {
 	case dtls.NoAnswer:
 		return noAnswerf("no answer from %s: is it running, is the address right, does it speak DTLS on this port? The default port of coaps is 5684", server)
 	case dtls.Unfinished:
-		return noAnswerf("%s stopped answering in the middle of the handshake: try again; if it stays so, certificate or key may be to blame", server)
+		return noAnswerf("%s stopped answering in the middle of the handshake: try again; if it stays so, it may want other credentials, --psk or --ca and --cert", server)
 	case dtls.NotSent:
 		return noAnswerf("%s", unreachable(err.Err, server))
 	case dtls.WrongKey:
