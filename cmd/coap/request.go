@@ -41,6 +41,10 @@ FILE is then made or replaced at once. If a GET breaks off, the same command goe
 on there, provided that the ETag is still the same, else it starts again and says so. -B
 is about all of a transfer.
 
+coaps is CoAP over DTLS: with a pre-shared key (--psk), or with certificates: that of
+the server has to be signed by one of --ca, or to have a key of --pin; our own is
+that of --cert. No secure session is no answer: the exit status is 2.
+
 With --json, standard output gets one object in one line:
 
   uri, peer  what was asked, and the address that answered
@@ -57,6 +61,7 @@ const requestExamples = `  coap @ coap://localhost/text
   coap @ -o If-Match=0x1f2e -o 65001=0xcafe coap://localhost/text`
 
 const getExamples = `
+  coap get --psk lamp-7:secret coaps://localhost/whoami
   coap get -O large.bin coap://localhost/large      goes on where it broke off
   coap get 'coap://[ff02::fd]/time'                  whoever has one on the link`
 
