@@ -432,7 +432,7 @@ func (h *handshake) explain(ctx context.Context, err error) error {
 	case errors.As(context.Cause(ctx), &why):
 		e.Cause, e.Err = why.cause, why.err
 	case h.seen.alerted:
-		e.Cause = causeOfAlert(h.seen.refused, h.usesPSK())
+		e.Cause = causeOfAlert(h.seen.refused, h.usesPSK(), h.client && h.seen.keyed)
 	case h.conn.ctx.Err() != nil:
 		e.Err = net.ErrClosed
 	case h.seen.hungUp && h.seen.keyed && h.usesPSK(): // as servers with GnuTLS do after a while
@@ -454,7 +454,8 @@ func (h *handshake) explain(ctx context.Context, err error) error {
 // usesPSK reports whether a pre-shared key was asked for. The lock of seen is held.
 func (h *handshake) usesPSK() bool { return h.seen.identity != "" }
 
-func causeOfAlert(description byte, psk bool) Cause {
+// causeOfAlert says what an alert means to who uses a pre-shared key, or certificates, and knows the cipher suite of the handshake already.
+func causeOfAlert(description byte, psk, chosen bool) Cause {
 	switch description {
 	case unknownPSKIdentity:
 		return UnknownIdentity
@@ -463,7 +464,12 @@ func causeOfAlert(description byte, psk bool) Cause {
 			return WrongKey
 		}
 	case handshakeFailure, insufficientSecurity:
-		return NoCommonSuite
+		switch {
+		case !chosen:
+			return NoCommonSuite
+		case !psk:
+			return CertificateRefused // OpenSSL says so to who has none
+		}
 	case noCertificate, badCertificate, unsupportedCert, certificateRevoked, certificateExpired, certificateUnknown, unknownCA:
 		return CertificateRefused
 	}
