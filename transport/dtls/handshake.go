@@ -43,8 +43,9 @@ type handshake struct {
 		full     bool // the client has sent more than the end of the handshake: it is no resumption
 		refused  byte // the description of its alert
 		alerted  bool
-		hungUp   bool  // it has closed what was not open yet
-		cause    Cause // of a failure, if there is something to be told better
+		hungUp   bool   // it has closed what was not open yet
+		cause    Cause  // of a failure, if there is something to be told better
+		next     uint64 // the place of what can be sent next, see placeOf
 		caused   bool
 		identity string      // that we have used, or the peer
 		another  *ServerInfo // credentials for which are to be used instead
@@ -241,12 +242,12 @@ func unwrapAlert(b []byte) []byte {
 	return append(plain, 0, 2, b[n-3], b[n-2])
 }
 
-// leaving looks at what the library sends. The lock of the pipe is held.
-func (h *handshake) leaving(b []byte) []byte {
+// leaving looks at what the library sends, and says whether it does so again. The lock of the pipe is held.
+func (h *handshake) leaving(b []byte) (_ []byte, again bool) {
 	b = unwrapAlert(b)
 	r, _, ok := nextRecord(b, 0)
 	if !ok {
-		return b
+		return b, false
 	}
 	h.seen.Lock()
 	defer h.seen.Unlock()
@@ -261,10 +262,14 @@ func (h *handshake) leaving(b []byte) []byte {
 		b = bytes.Clone(b)
 		b[headerSize+1] = unknownPSKIdentity
 	}
+	if at, ok := placeOf(&r); ok {
+		again = at < h.seen.next
+		h.seen.next = max(h.seen.next, at+1)
+	}
 	if h.client {
 		b = h.finish.renumber(b)
 	}
-	return b
+	return b, again
 }
 
 // because notes why the handshake is about to fail.

@@ -21,7 +21,7 @@ type pipe struct {
 	remote  netip.AddrPort
 	local   netip.AddrPort
 	ifIndex int
-	onWrite func(b []byte) []byte // sees what is sent, and may change it
+	onWrite func(b []byte) (_ []byte, again bool) // sees what is sent, may change it, and says whether it was sent before
 
 	mu      sync.Mutex
 	changed sync.Cond
@@ -108,13 +108,25 @@ func (p *pipe) WriteTo(b []byte, _ net.Addr) (int, error) {
 		return len(b), nil
 	}
 	n := len(b)
-	b = bytes.Clone(p.onWrite(b))
-	if len(p.flight) < maxPiped {
-		p.flight = append(p.flight, b)
+	b, again := p.onWrite(b)
+	b = bytes.Clone(b)
+	for len(b) > 0 {
+		one := b
+		if _, rest, ok := nextRecord(b, 0); again && ok {
+			// Perhaps it was too much at once (RFC 6347 section 4.1.1.1). And there are those that read no more than the
+			// first record of a datagram that they have had already.
+			one = b[:len(b)-len(rest)]
+		}
+		b = b[len(one):]
+		if len(p.flight) < maxPiped {
+			p.flight = append(p.flight, one)
+		}
+		// The lock is held, so that nothing leaves after the pipe was cut.
+		if _, err := p.conn.inner.WriteBatch([]transport.Datagram{{Data: one, Remote: p.remote, Local: p.local, IfIndex: p.ifIndex}}); err != nil {
+			return 0, err
+		}
 	}
-	// The lock is held, so that nothing leaves after the pipe was cut.
-	_, err := p.conn.inner.WriteBatch([]transport.Datagram{{Data: b, Remote: p.remote, Local: p.local, IfIndex: p.ifIndex}})
-	return n, err
+	return n, nil
 }
 
 // detach cuts the pipe and waits until the library has dealt with all that it has read. It returns the last flight that was sent.

@@ -183,3 +183,12 @@ func fromServer(r *record) bool {
 func isHandshake(r *record, message byte) bool {
 	return r.typ == typeHandshake && r.epoch == 0 && len(r.body) > 0 && r.body[0] == message
 }
+
+// placeOf returns where the fragment of a handshake stands that a record begins with: its message_seq and
+// fragment_offset (RFC 6347 section 4.2.2).
+func placeOf(r *record) (uint64, bool) {
+	if r.typ != typeHandshake || r.epoch != 0 || len(r.body) < 12 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(r.body[4:]) >> 24, true
+}
