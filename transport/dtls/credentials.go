@@ -1,6 +1,7 @@
 package dtls
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -110,9 +111,10 @@ func (c *Config) can(psk, certificates bool) (bool, bool) {
 }
 
 // options returns those that both roles have.
-func (c *Conn) options(suites []dtls.CipherSuiteID) []dtls.Option {
+func (h *handshake) options(suites []dtls.CipherSuiteID) []dtls.Option {
+	c := h.conn
 	opts := []dtls.Option{
-		dtls.WithCipherSuites(suites...), dtls.WithMTU(c.cfg.MTU), dtls.WithSessionStore(c.store), dtls.WithLoggerFactory(silent{}),
+		dtls.WithCipherSuites(suites...), dtls.WithMTU(c.cfg.MTU), dtls.WithSessionStore(memory{h}), dtls.WithLoggerFactory(silent{}),
 		dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
 	}
 	if len(c.cfg.Certificates) > 0 {
@@ -123,7 +125,7 @@ func (c *Conn) options(suites []dtls.CipherSuiteID) []dtls.Option {
 
 func (c *Conn) serverOptions(h *handshake) (opts []dtls.ServerOption) {
 	psk, certificates := c.cfg.can(c.cfg.PSK != nil, len(c.cfg.Certificates) > 0)
-	for _, o := range c.options(c.cfg.suites(psk, certificates)) {
+	for _, o := range h.options(c.cfg.suites(psk, certificates)) {
 		opts = append(opts, o)
 	}
 	if psk {
@@ -175,7 +177,7 @@ func (c *Conn) clientOptions(h *handshake, hint string) (opts []dtls.ClientOptio
 	}
 	certificates := !psk || len(c.cfg.Certificates) > 0 || c.cfg.RootCAs != nil || len(c.cfg.Pins) > 0
 	psk, certificates = c.cfg.can(psk, certificates)
-	for _, o := range c.options(c.cfg.suites(psk, certificates)) {
+	for _, o := range h.options(c.cfg.suites(psk, certificates)) {
 		opts = append(opts, o)
 	}
 	if psk {
@@ -400,4 +402,17 @@ func (s *store) Del(key []byte) error {
 	return nil
 }
 
-var _ dtls.SessionStore = (*store)(nil)
+// memory is the store as a handshake sees it, which remembers what the session is kept by.
+type memory struct{ *handshake }
+
+func (m memory) Set(key []byte, session dtls.Session) error {
+	m.seen.Lock()
+	m.seen.kept = bytes.Clone(key)
+	m.seen.Unlock()
+	return m.conn.store.Set(key, session)
+}
+
+func (m memory) Get(key []byte) (dtls.Session, error) { return m.conn.store.Get(key) }
+func (m memory) Del(key []byte) error                 { return m.conn.store.Del(key) }
+
+var _ dtls.SessionStore = memory{}

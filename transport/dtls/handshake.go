@@ -44,8 +44,9 @@ type handshake struct {
 		refused  byte // the description of its alert
 		alerted  bool
 		hungUp   bool   // it has closed what was not open yet
-		cause    Cause  // of a failure, if there is something to be told better
+		kept     []byte // what the session is kept by in Conn.store
 		next     uint64 // the place of what can be sent next, see placeOf
+		cause    Cause  // of a failure, if there is something to be told better
 		caused   bool
 		identity string      // that we have used, or the peer
 		another  *ServerInfo // credentials for which are to be used instead
@@ -267,7 +268,7 @@ func (h *handshake) leaving(b []byte) (_ []byte, again bool) {
 		h.seen.next = max(h.seen.next, at+1)
 	}
 	if h.client {
-		b = h.finish.renumber(b)
+		b = h.finish.mend(b)
 	}
 	return b, again
 }
@@ -352,6 +353,14 @@ func readAll(c *dtls.Conn) (all [][]byte) {
 
 // newSession makes a session of what the handshake has left.
 func (h *handshake) newSession(left *secrets, flight [][]byte) (*session, error) {
+	switch {
+	case h.client:
+	case !h.isFull():
+		// As a server, the library resumes sessions without connection IDs, whatever it has noted of those of the client.
+		left.LocalConnectionID, left.RemoteConnectionID = nil, nil
+	case len(left.LocalConnectionID) > 0:
+		h.forget() // so that the client has one next time, too
+	}
 	keys, err := left.keyBlock()
 	if err != nil {
 		return nil, err
@@ -363,6 +372,13 @@ func (h *handshake) newSession(left *secrets, flight [][]byte) (*session, error)
 	s := &session{client: h.client, name: h.name, keys: keys, remote: h.remote, local: h.local, ifIndex: h.ifIndex, flight: flight}
 	s.handle = &transport.Session{Secure: true, Identity: id}
 	return s, s.start()
+}
+
+// forget makes that the session is not resumed.
+func (h *handshake) forget() {
+	h.seen.Lock()
+	defer h.seen.Unlock()
+	_ = h.conn.store.Del(h.seen.kept) // there is nothing that can fail
 }
 
 // start makes the ciphers and counters of a session of its keys.

@@ -141,7 +141,9 @@ func TestFailedHandshakes(t *testing.T) {
 // answered by less than was sent until then (S6).
 func TestResumptionWantsCookie(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, atClient, _ := established(t, pskClient("lamp"), pskServer())
+		server := pskServer()
+		server.ConnectionID = -1 // else sessions are not resumed
+		p, atClient, _ := established(t, pskClient("lamp"), server)
 		require.NoError(t, p.client.Forget(atClient))
 		requireEnd(t, p.client, atClient, ClosedHere)
 		var hello []byte

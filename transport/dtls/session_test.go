@@ -255,7 +255,9 @@ func TestEvicted(t *testing.T) {
 // The second session with a server takes less (RFC 5246 section 7.3), and is as good.
 func TestResumption(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, atClient, atServer := established(t, pskClient("lamp"), pskServer())
+		server := pskServer()
+		server.ConnectionID = -1 // those who have connection IDs begin anew, see the end
+		p, atClient, atServer := established(t, pskClient("lamp"), server)
 		require.NoError(t, p.client.Forget(atClient))
 		requireEnd(t, p.client, atClient, ClosedHere)
 		requireEnd(t, p.server, atServer, ClosedByPeer)
@@ -270,6 +272,15 @@ func TestResumption(t *testing.T) {
 		send(t, p.server, d.Session, "yes")
 		require.Equal(t, "yes", string(receive(t, p.client).Data))
 		require.EqualValues(t, 1, p.server.Stats().Resumed)
+		p.close()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p, atClient, _ := established(t, pskClient("lamp"), pskServer())
+		require.NoError(t, p.client.Forget(atClient))
+		requireEnd(t, p.client, atClient, ClosedHere)
+		p.dial()
+		require.Zero(t, p.server.Stats().Resumed)
+		require.Zero(t, p.client.Stats().Resumed)
 		p.close()
 	})
 }
