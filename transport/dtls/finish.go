@@ -30,7 +30,7 @@ func (f *finish) hello(body []byte) {
 	body = body[header:]
 	f.random = bytes.Clone(body[2 : fixed-1])
 	rest := cut(body[fixed-1:], 1)
-	if rest == nil || len(rest) < 3 {
+	if len(rest) < 3 {
 		f.random = nil
 		return
 	}

@@ -89,10 +89,9 @@ func TestOurClientMoves(t *testing.T) {
 	})
 }
 
-// Without a connection ID a server cannot know a client at another address: Californium's client has to begin anew, and our server does not confuse
-// the two sessions.
+// A client that does not offer connection IDs sends and gets records without.
 //
-// RFC 9146 section 3: a client that does not offer the extension gets none.
+// RFC 9146 section 3.
 func TestCaliforniumClientWithoutConnectionID(t *testing.T) {
 	t.Parallel()
 	w := ways(t)[0]
