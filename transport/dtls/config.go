@@ -43,7 +43,7 @@ type Config struct {
 	MTU int
 	// ConnectionID is the length of the connection IDs (RFC 9146) that clients that can do so address us by, 0 to 16
 	// bytes; 0 means 6, a negative number none. A client keeps its session when its address changes, for as many bytes
-	// in each of its messages. As a client we always offer to send those of a server.
+	// in each of its messages. Sessions with one are not resumed, but begun anew. As a client we always offer to send those of a server.
 	ConnectionID int
 	// HandshakeTimeout is how long a handshake may take; 0 means 10 s.
 	HandshakeTimeout time.Duration

@@ -46,6 +46,8 @@ type handshake struct {
 		hungUp   bool   // it has closed what was not open yet
 		kept     []byte // what the session is kept by in Conn.store
 		next     uint64 // the place of what can be sent next, see placeOf
+		records  uint64 // plaintext records that were sent
+		sealed   int    // datagrams of the client with protected records
 		cause    Cause  // of a failure, if there is something to be told better
 		caused   bool
 		identity string      // that we have used, or the peer
@@ -121,6 +123,9 @@ func (c *Conn) shake(d *transport.Datagram, r *record) bool {
 		}
 	}
 	h.learn(r)
+	if hasProtected(d.Data, c.cfg.ConnectionID) {
+		h.sealedAgain()
+	}
 	if !h.deliver(d.Data) {
 		c.stats.Lost++
 	}
@@ -133,6 +138,7 @@ func (c *Conn) shakeProtected(d *transport.Datagram) bool {
 	defer c.mu.Unlock()
 	for _, client := range [...]bool{false, true} {
 		if h := c.shaking[party{d.Remote, client}]; h != nil {
+			h.sealedAgain()
 			if !h.deliver(d.Data) {
 				c.stats.Lost++
 			}
@@ -252,6 +258,11 @@ func (h *handshake) leaving(b []byte) (_ []byte, again bool) {
 	}
 	h.seen.Lock()
 	defer h.seen.Unlock()
+	for rest, one := b, r; ok; one, rest, ok = nextRecord(rest, 0) {
+		if one.epoch == 0 {
+			h.seen.records = max(h.seen.records, one.sequence+1)
+		}
+	}
 	switch {
 	case isHandshake(&r, serverHello):
 		h.seen.proven = true // the cookie has come back
@@ -271,6 +282,37 @@ func (h *handshake) leaving(b []byte) (_ []byte, again bool) {
 		b = h.finish.mend(b)
 	}
 	return b, again
+}
+
+// sealedAgain notes that the client has sent the end of its handshake. If it repeats that, the library cannot read it: the keys differ, and to say so
+// spares the client from waiting until it gives up (RFC 6347 section 4.1.2.7 allows both).
+func (h *handshake) sealedAgain() {
+	h.seen.Lock()
+	defer h.seen.Unlock()
+	if h.seen.sealed++; h.seen.sealed == 2 && !h.client {
+		time.AfterFunc(unreadable, h.refuseKey)
+	}
+}
+
+// unreadable is for how long what was repeated may have been a copy that the network has made.
+const unreadable = 500 * time.Millisecond
+
+// refuseKey ends a handshake whose end cannot be read.
+func (h *handshake) refuseKey() {
+	select {
+	case <-h.over:
+		return
+	default:
+	}
+	h.seen.Lock()
+	n, keyed := h.seen.records, h.seen.keyed
+	h.seen.Unlock()
+	if !keyed {
+		return
+	}
+	alert := []byte{byte(typeAlert), version12 >> 8, version12 & 0xFF, 0, 0, 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n), 0, 2, alertFatal, decryptError}
+	_, _ = h.WriteTo(alert, nil)
+	h.stop(WrongKey, nil)
 }
 
 // because notes why the handshake is about to fail.

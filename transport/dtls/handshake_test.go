@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coapkit/coap/transport"
+	"github.com/coapkit/coap/transport/mem"
 )
 
 // requireCause expects that dialing fails for a reason.
@@ -173,6 +174,37 @@ func TestPinnedClients(t *testing.T) {
 		p.dial()
 		require.EqualValues(t, 1, p.server.Stats().Failed[CertificateUntrusted])
 		require.EqualValues(t, 1, p.server.Stats().Failed[CertificateMissing])
+		p.close()
+	})
+}
+
+// Whoever has another key is told so soon, if both ends are ours.
+func TestWrongKeySoon(t *testing.T) {
+	for _, cid := range []int{0, -1} {
+		synctest.Test(t, func(t *testing.T) {
+			server := pskServer()
+			server.ConnectionID = cid
+			p := newPair(t, &Config{Credentials: PSK("lamp", []byte("wrong"))}, server)
+			begin := time.Now()
+			requireCause(t, p, WrongKey)
+			require.Less(t, time.Since(begin), 2*time.Second)
+			synctest.Wait()
+			time.Sleep(time.Second)
+			require.EqualValues(t, 1, p.server.Stats().Failed[WrongKey])
+			p.close()
+		})
+	}
+}
+
+// A handshake in which the network doubles everything is none with a wrong key.
+func TestDoubledHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, pskClient("lamp"), pskServer())
+		p.net.SetConfig(mem.Config{Delay: 10 * time.Millisecond, Duplicate: 1})
+		p.dial()
+		time.Sleep(time.Minute)
+		require.Equal(t, 1, p.server.Stats().Sessions)
+		require.Zero(t, p.server.Stats().Failed[WrongKey])
 		p.close()
 	})
 }

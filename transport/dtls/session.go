@@ -192,3 +192,18 @@ func placeOf(r *record) (uint64, bool) {
 	}
 	return binary.BigEndian.Uint64(r.body[4:]) >> 24, true
 }
+
+// hasProtected reports whether there is a protected record in a datagram.
+func hasProtected(b []byte, cidLen int) bool {
+	for len(b) > 0 {
+		r, rest, ok := nextRecord(b, cidLen)
+		if !ok {
+			return false
+		}
+		if r.epoch != 0 {
+			return true
+		}
+		b = rest
+	}
+	return false
+}
