@@ -57,11 +57,11 @@ type batch struct {
 	first     [maxBatch + 1]int       // the first datagram of each message
 	refused   int                     // how often in a row several were refused as one
 	number    uintptr                 // of the system call
-	from, n   int                   // which messages to move
-	asked     int                   // how many the system was told to
-	moved     int                   // how many were
-	errno     syscall.Errno         // why not
-	move      func(fd uintptr) bool // calls the system; kept, since a closure would be allocated each time
+	from, n   int                     // which messages to move
+	asked     int                     // how many the system was told to
+	moved     int                     // how many were
+	errno     syscall.Errno           // why not
+	move      func(fd uintptr) bool   // calls the system; kept, since a closure would be allocated each time
 }
 
 func newBatch(number uintptr) *batch {
