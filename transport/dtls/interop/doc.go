@@ -12,8 +12,8 @@
 //	mvn -q -B -f californium dependency:copy-dependencies -DoutputDirectory=$COAPKIT_CALIFORNIUM
 //	javac -cp "$COAPKIT_CALIFORNIUM/*" -d $COAPKIT_CALIFORNIUM californium/Peer.java
 //
-// A test whose program is missing is skipped and says which package has it, or fails with COAPKIT_REQUIRE_PEERS=1, as in package
-// interop of the root module, which has the tests without DTLS. The helpers for processes are copies of those there, since tests
+// A test whose program is missing is skipped and says which package has it, or fails with COAPKIT_REQUIRE_PEERS=1, for Californium
+// COAPKIT_REQUIRE_CALIFORNIUM=1, as in package interop of the root module, which has the tests without DTLS. The helpers for processes are copies of those there, since tests
 // cannot be imported.
 //
 // # What the peers are like

@@ -40,18 +40,18 @@ func requireTool(t *testing.T, name, pkg string) (path string) {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		missing(t, name, pkg)
+		missing(t, requirePeers, name, pkg)
 	}
 	return path
 }
 
-// missing skips the test for want of a peer, or fails it where peers are required.
-func missing(t *testing.T, name, pkg string) {
+// missing skips the test for want of a peer, or fails it where the variable required says so.
+func missing(t *testing.T, required, name, pkg string) {
 	t.Helper()
-	if os.Getenv(requirePeers) == "1" {
-		t.Fatalf("%s is required by %s=1 but missing; install %s", name, requirePeers, pkg)
+	if os.Getenv(required) == "1" {
+		t.Fatalf("%s is required by %s=1 but missing; install %s", name, required, pkg)
 	}
-	t.Skipf("SKIPPED: %s is missing; install %s, or set %s=1 to fail instead", name, pkg, requirePeers)
+	t.Skipf("SKIPPED: %s is missing; install %s, or set %s=1 to fail instead", name, pkg, required)
 }
 
 // freePorts returns the first of two neighbouring ports of loopback that nobody uses at the moment.
