@@ -122,9 +122,14 @@ func AppendUDP(dst []byte, m *message.Message) ([]byte, error) {
 	case m.Code == message.Empty && (len(m.Token) > 0 || len(options) > 0 || len(m.Payload) > 0):
 		return dst, message.ErrEmptyNotEmpty
 	}
-	nibble, _ := wire.Nibble(len(m.Token))
-	dst = append(dst, version<<6|byte(m.Type)<<4|nibble, byte(m.Code), byte(m.MessageID>>8), byte(m.MessageID))
-	dst = wire.AppendExt(dst, len(m.Token))
+	first := version<<6 | byte(m.Type)<<4
+	if n := len(m.Token); n < wire.Ext8 {
+		dst = append(dst, first|byte(n), byte(m.Code), byte(m.MessageID>>8), byte(m.MessageID))
+	} else {
+		nibble, _ := wire.Nibble(n)
+		dst = append(dst, first|nibble, byte(m.Code), byte(m.MessageID>>8), byte(m.MessageID))
+		dst = wire.AppendExt(dst, n)
+	}
 	dst = append(dst, m.Token...)
 	dst = append(dst, options...)
 	if len(m.Payload) > 0 {
