@@ -42,37 +42,48 @@ func onEachLibrary(t *testing.T, program string, test func(t *testing.T, library
 // /time, which changes with each second.
 type libcoap struct {
 	*process
-	addr netip.AddrPort
-	base string // its coaps URI, without a path
+	addr    netip.AddrPort
+	base    string // its coaps URI, without a path
+	library string
+	args    []string
 }
 
 // startLibcoap starts the server, and waits until it answers a ping without DTLS.
 func startLibcoap(t *testing.T, library string, args ...string) *libcoap {
 	t.Helper()
-	ctx := within(t)
-	c := coap.Client{Config: &coap.Config{Params: coap.Params{AckTimeout: time.Second / 2}}}
-	defer c.Close()
-	for ctx.Err() == nil {
+	for range 10 {
 		port := freePorts(t)
-		p := start(t, requireTool(t, libcoapServer+library, libcoapPackage), append([]string{
+		at := netip.AddrPortFrom(loopback, port+1)
+		s := &libcoap{addr: at, base: "coaps://" + at.String(), library: library, args: append([]string{
 			"-A", loopback.String(), "-p", strconv.Itoa(int(port)), "-v", "7", "-d", "10",
-		}, args...)...)
-		plain := netip.AddrPortFrom(loopback, port)
-		for ctx.Err() == nil && p.running() {
-			// Until the port is open, the system says at once that the ping is not delivered.
-			if c.Ping(ctx, "coap://"+plain.String()) == nil {
-				at := netip.AddrPortFrom(loopback, port+1)
-				return &libcoap{process: p, addr: at, base: "coaps://" + at.String()}
-			}
-			select {
-			case <-time.After(10 * time.Millisecond):
-			case <-p.done:
-			}
+		}, args...)}
+		if s.start(t) {
+			return s
 		}
-		p.kill() // somebody else may have taken the port meanwhile
 	}
 	t.Fatal("libcoap's server does not answer")
 	return nil
+}
+
+// start starts the process. It reports false if that does not work out, since somebody else has taken the port meanwhile.
+func (s *libcoap) start(t *testing.T) bool {
+	t.Helper()
+	s.process = start(t, requireTool(t, libcoapServer+s.library, libcoapPackage), s.args...)
+	ctx := within(t)
+	c := coap.Client{Config: &coap.Config{Params: coap.Params{AckTimeout: time.Second / 2}}}
+	defer c.Close()
+	for ctx.Err() == nil && s.running() {
+		// Until the port is open, the system says at once that the ping is not delivered.
+		if c.Ping(ctx, "coap://"+netip.AddrPortFrom(loopback, s.addr.Port()-1).String()) == nil {
+			return true
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-s.done:
+		}
+	}
+	s.kill()
+	return false
 }
 
 // running reports whether the process has not ended.
