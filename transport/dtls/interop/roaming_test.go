@@ -102,3 +102,33 @@ func TestCaliforniumClientWithoutConnectionID(t *testing.T) {
 	require.EqualValues(t, 23, n.contentType(), "application data")
 	requireOneSession(t, s.conn)
 }
+
+// Whichever datagram of a handshake with connection IDs gets lost, there is a session.
+//
+// RFC 9146 section 3, RFC 6347 section 4.2.4.
+func TestCaliforniumHandshakeLoss(t *testing.T) {
+	t.Parallel()
+	requireCalifornium(t)
+	w := ways(t)[2]
+	server := startCalifornium(t, "server", append(w.californiumServer, "cid=6")...)
+	for _, toServer := range []bool{true, false} {
+		for nth := 1; nth <= 5; nth++ {
+			lost := loss{toServer, nth}
+			t.Run(fmt.Sprintf("to the server %v, datagram %d", toServer, nth), func(t *testing.T) {
+				t.Parallel()
+				n := startNAT(t, server.addr(), lost)
+				c := newClient(t, w.client)
+				require.Equal(t, fmt.Sprintf("%s at /%v", w.who, n.seen()), c.get(t, fmt.Sprintf("coaps://%v/who", n.addr)))
+				requireOneSession(t, c.conn)
+				require.EqualValues(t, tls12CID, n.contentType())
+
+				s := startSite(t, w.server)
+				n = startNAT(t, s.conn.LocalAddr(), lost)
+				peer := startCalifornium(t, "client", append(w.californiumClient, "cid=4")...)
+				require.Equal(t, fmt.Sprintf("%s at /%v", w.who, n.seen()), peer.get(t, fmt.Sprintf("coaps://%v/who", n.addr)))
+				require.EqualValues(t, 1, s.conn.Stats().Begun)
+				require.EqualValues(t, tls12CID, n.contentType())
+			})
+		}
+	}
+}
