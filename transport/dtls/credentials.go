@@ -222,8 +222,16 @@ func (h *handshake) keyFor(server ServerInfo, chosen, hint string) ([]byte, erro
 	return key, nil
 }
 
-// verify checks the certificates of the other end. name is "" for clients.
+// verify checks the certificates of the other end. name is "" for clients. It may be called before for those of a session that could be
+// resumed, whose refusal is not the end.
 func (h *handshake) verify(raw [][]byte, roots *x509.CertPool, name string, usage x509.ExtKeyUsage) error {
+	h.seen.Lock()
+	h.seen.caused = false
+	h.seen.Unlock()
+	return h.check(raw, roots, name, usage)
+}
+
+func (h *handshake) check(raw [][]byte, roots *x509.CertPool, name string, usage x509.ExtKeyUsage) error {
 	chain, err := parseChain(raw)
 	if err != nil || len(chain) == 0 {
 		return h.because(CertificateUntrusted, err)

@@ -50,7 +50,7 @@ const (
 var causeTexts = [causes]string{
 	NoAnswer:             "no answer",
 	Unfinished:           "the other end stopped answering in the middle of the handshake",
-	WrongKey:             "the pre-shared keys seem to differ: check the key of this identity at both ends",
+	WrongKey:             "the other end seems to have another pre-shared key for this identity, or none",
 	UnknownIdentity:      "the server does not know this PSK identity",
 	NoCredentials:        "there is neither a pre-shared key nor a certificate for this server",
 	NoCommonSuite:        "no cipher suite in common: one end may want a pre-shared key, the other a certificate",
