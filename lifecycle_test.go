@@ -12,71 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coapkit/coap"
-	"github.com/coapkit/coap/exchange"
 	"github.com/coapkit/coap/transport"
 	"github.com/coapkit/coap/transport/mem"
 )
-
-// Shutdown waits for a handler and for the acknowledgement of its separate response, answers new
-// requests with 5.03 meanwhile, and closes then.
-func TestShutdownDrains(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		r := newRig(t, newResources(), nil)
-		r.peer.send("CON GET mid=1 tok=01 path=slow")
-		pass(time.Second)
-		r.peer.want("", "ACK 0.00 mid=1")
-		down := asyncDo(func(*coap.Response) error { return r.ep.Shutdown(context.Background()) })
-		again := asyncDo(func(*coap.Response) error { return r.ep.Shutdown(context.Background()) })
-		require.False(t, down.isDone(), "a handler works")
-		r.peer.send("CON GET mid=2 tok=02 path=plain")
-		r.peer.want("a new one", "ACK 5.03 mid=2 tok=02")
-		r.peer.send("NON GET mid=3 tok=03 path=plain")
-		r.peer.wantNothing("a new one")
-		require.EqualValues(t, 2, r.ep.Stats().Dropped[exchange.DropClosing])
-		r.peer.send("CON GET mid=1 tok=01 path=slow")
-		r.peer.want("a copy of the old one", "ACK 0.00 mid=1")
-		pass(slowTime - time.Second)
-		answer := r.peer.want("", "CON 2.05 tok=01")
-		require.False(t, down.isDone(), "the answer is not acknowledged")
-		pass(3 * time.Second)
-		r.peer.want("it is sent again", "CON 2.05 mid=%d", answer.MessageID)
-		require.False(t, down.isDone())
-		r.peer.send("ACK 0.00 mid=%d", answer.MessageID)
-		require.True(t, down.isDone())
-		require.NoError(t, down.err)
-		require.True(t, again.isDone())
-		require.NoError(t, again.err)
-		r.peer.send("CON GET mid=4 path=plain")
-		r.peer.wantNothing("closed")
-	})
-	bubble(t, "idle", func(t *testing.T) {
-		r := newRig(t, newResources(), nil)
-		require.NoError(t, r.ep.Shutdown(context.Background()))
-		require.NoError(t, r.ep.Shutdown(context.Background()), "again")
-		require.NoError(t, r.ep.Close(), "afterwards")
-		require.ErrorIs(t, r.ep.RoundTrip(t.Context(), request(t, coap.GET, peerAddr, "/x"), new(coap.Response)), coap.ErrClosed)
-	})
-	bubble(t, "context ends first", func(t *testing.T) {
-		r := newRig(t, newResources(), nil)
-		r.peer.send("CON GET mid=1 tok=01 path=slow")
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		start := time.Now()
-		require.ErrorIs(t, r.ep.Shutdown(ctx), context.DeadlineExceeded)
-		require.Equal(t, time.Second, time.Since(start))
-		require.Zero(t, r.ep.Stats().Exchanges)
-	})
-	bubble(t, "the peer is gone", func(t *testing.T) {
-		r := newRig(t, newResources(), nil)
-		r.peer.send("CON GET mid=1 tok=01 path=slow")
-		synctest.Wait()
-		r.peer.conn.Close()
-		start := time.Now()
-		require.NoError(t, r.ep.Shutdown(context.Background()))
-		require.LessOrEqual(t, time.Since(start), slowTime+93*time.Second, "every exchange ends by itself")
-	})
-}
 
 // Close ends what is under way, may be called again and from anywhere, and leaves no goroutine.
 func TestClose(t *testing.T) {

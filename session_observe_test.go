@@ -17,6 +17,30 @@ import (
 	"github.com/coapkit/coap/transport"
 )
 
+// meter is a resource with a value that changes.
+type meter struct {
+	mu    sync.Mutex
+	value int
+	size  int // of the representation, padded
+}
+
+func (m *meter) set(v int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.value = v
+}
+
+func (m *meter) mux() *coap.Mux {
+	mux := coap.NewMux()
+	mux.HandleFunc("GET /meter", func(w *coap.Response, r *coap.Request) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return w.Text(fmt.Sprintf("%d %s", m.value, strings.Repeat("x", m.size)))
+	}, coap.Route{Observable: true})
+	mux.HandleFunc("GET /plain", func(w *coap.Response, r *coap.Request) error { return w.Text("plain") })
+	return mux
+}
+
 // diary keeps what an observation tells, one line for each notification.
 type diary struct {
 	mu    sync.Mutex

@@ -45,6 +45,7 @@ var floors = map[string][]string{
 	"internal/conformance/mutate": {},
 	"internal/simulate":           {"*"},
 	"internal/hostile":            {"*"},
+	"internal/scenarios":          {"*"},
 	"fuzz":                        {"*"},
 	"interop":                     {"*"},
 }

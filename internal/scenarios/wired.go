@@ -1,4 +1,4 @@
-package coap_test
+package scenarios
 
 import (
 	"context"
@@ -8,10 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/transport/mem"
+	"github.com/stretchr/testify/require"
 )
 
 // meter is a resource with a value that changes.
@@ -38,36 +37,35 @@ func (m *meter) mux() *coap.Mux {
 	return mux
 }
 
-// A client observes a resource through the whole library: values of any length, a loop that ends
+// ObserveWired: a client observes a resource through the whole library: values of any length, a loop that ends
 // the observation, a server that is closed and comes back.
-func TestObserveWired(t *testing.T) {
+func ObserveWired(t *testing.T, over *Transport) {
 	for name, size := range map[string]int{"one message": 0, "blocks": 3000} {
 		bubble(t, name, func(t *testing.T) {
-			network := mem.NewNetwork(mem.Config{Delay: 10 * time.Millisecond})
 			m := &meter{size: size}
-			server := endpoint(t, listen(t, network, serverAddr), m.mux(), nil)
-			c := &coap.Client{Endpoint: endpoint(t, listen(t, network, peerAddr), nil, nil)}
+			s := newSite(t, over, m.mux(), mem.Config{Delay: 10 * time.Millisecond})
+			c := &coap.Client{Endpoint: s.client}
 
 			// It is found by its attribute.
 			links := do(t, c, request(t, coap.GET, serverAddr, "/.well-known/core?obs=*"))
 			require.Equal(t, "</meter>;obs", string(links.Payload))
 
 			seen := 0
-			for n, err := range c.Observe(t.Context(), "coap://"+serverAddr.String()+"/meter") {
+			for n, err := range c.Observe(t.Context(), s.uri("/meter")) {
 				require.NoError(t, err)
 				if n.Response == nil {
 					continue
 				}
 				require.Equal(t, fmt.Sprintf("%d %s", seen, strings.Repeat("x", size)), string(n.Response.Payload))
-				require.Equal(t, 1, server.Observers("/meter"))
+				require.Equal(t, 1, s.server.Observers("/meter"))
 				seen++
 				m.set(seen)
 				switch seen {
 				case 3: // the server restarts
-					require.NoError(t, server.Close())
-					server = endpoint(t, listen(t, network, serverAddr), m.mux(), nil)
+					s.stop(false)
+					s.start(m.mux())
 				default:
-					server.Notify("/meter")
+					s.server.Notify("/meter")
 				}
 				if seen == 6 {
 					break
@@ -75,20 +73,19 @@ func TestObserveWired(t *testing.T) {
 			}
 			require.Equal(t, 6, seen)
 			pass(time.Minute)
-			require.Zero(t, server.Observers("/meter"), "the server has learnt that the loop was left")
+			require.Zero(t, s.server.Observers("/meter"), "the server has learnt that the loop was left")
 		})
 	}
 }
 
-// What is not declared observable is answered like any request, and the observation ends.
-func TestNotObservable(t *testing.T) {
+// NotObservable: what is not declared observable is answered like any request, and the observation ends.
+func NotObservable(t *testing.T, over *Transport) {
 	bubble(t, "", func(t *testing.T) {
-		network := mem.NewNetwork(mem.Config{})
-		endpoint(t, listen(t, network, serverAddr), new(meter).mux(), nil)
-		c := &coap.Client{Endpoint: endpoint(t, listen(t, network, peerAddr), nil, nil)}
+		s := newSite(t, over, new(meter).mux(), mem.Config{})
+		c := &coap.Client{Endpoint: s.client}
 		var values []string
 		var last error
-		for n, err := range c.Observe(context.Background(), "coap://"+serverAddr.String()+"/plain") {
+		for n, err := range c.Observe(context.Background(), s.uri("/plain")) {
 			if n.Response != nil {
 				values = append(values, string(n.Response.Payload))
 			}
