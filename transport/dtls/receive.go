@@ -95,7 +95,9 @@ func (c *Conn) unprotect(d *transport.Datagram, r *record, now time.Time) bool {
 		// It may be of a handshake that replaces the session.
 		return !c.isShaking(d.Remote)
 	}
-	c.locate(s, d, r.typ == typeCID && newest, now)
+	if !c.locate(s, d, r.typ == typeCID && newest, now) {
+		return true
+	}
 	switch typ {
 	case typeData:
 		in := *d
@@ -116,12 +118,16 @@ func (c *Conn) unprotect(d *transport.Datagram, r *record, now time.Time) bool {
 }
 
 // locate notes that s is alive, and where: it has moved to the sender of d if that was the newest record, and had a
-// connection ID (RFC 9146 section 6).
-func (c *Conn) locate(s *session, d *transport.Datagram, newest bool, now time.Time) {
+// connection ID (RFC 9146 section 6). It reports false if s has ended.
+func (c *Conn) locate(s *session, d *transport.Datagram, newest bool, now time.Time) bool {
 	c.mu.Lock()
+	if s.ended != nil {
+		c.mu.Unlock()
+		return false
+	}
 	s.used = int64(now.Sub(c.epoch))
 	s.heard = s.used
-	moved := newest && s.remote != d.Remote && s.ended == nil
+	moved := newest && s.remote != d.Remote
 	if moved {
 		if c.byAddr[s.remote] == s {
 			delete(c.byAddr, s.remote)
@@ -137,6 +143,7 @@ func (c *Conn) locate(s *session, d *transport.Datagram, newest bool, now time.T
 	if moved {
 		c.tell(SessionEvent{Kind: SessionMoves, Addr: d.Remote, Identity: *s.identity(), Client: s.client})
 	}
+	return true
 }
 
 // alerted processes an alert of the peer.

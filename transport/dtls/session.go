@@ -29,7 +29,7 @@ type session struct {
 	fragments [4][quoted]byte // of what was sent last, to judge reports of what was not delivered
 	sent      uint8
 
-	// The rest is guarded by Conn.mu.
+	// The rest is guarded by Conn.mu. Once the session has ended, its places do not change, and are read without.
 	remote  netip.AddrPort
 	local   netip.AddrPort
 	ifIndex int

@@ -351,3 +351,20 @@ func TestWriteWithoutSession(t *testing.T) {
 		p.close()
 	})
 }
+
+// What comes for a session that has just ended, of which its reader does not know yet, changes nothing: who tells of the
+// end reads where it was.
+func TestEndedStaysWhereItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _, atServer := established(t, pskClient("lamp"), pskServer())
+		s := p.server.sessions[atServer]
+		require.NoError(t, p.server.Forget(atServer))
+		before := [2]netip.AddrPort{s.remote, s.local}
+		for _, from := range []netip.AddrPort{clientAddr, netip.MustParseAddrPort("203.0.113.7:61000")} {
+			d := &transport.Datagram{Remote: from, Local: netip.MustParseAddrPort("192.0.2.77:5684")}
+			require.False(t, p.server.locate(s, d, true, time.Now()))
+			require.Equal(t, before, [2]netip.AddrPort{s.remote, s.local})
+		}
+		p.close()
+	})
+}
