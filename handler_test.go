@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -289,64 +288,5 @@ func TestReplyAddress(t *testing.T) {
 			p.sendHex("40000001")
 			require.Equal(t, p.to, p.want("a ping", "RST 0.00").from)
 		}
-	})
-}
-
-// A datagram that is longer than ReceiveSize is answered with 4.13 and what fits.
-//
-// Proves 7252-5.9.2.9-01.
-func TestTruncatedRequest(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		r := newRig(t, newResources(), &coap.Config{Limits: coap.Limits{ReceiveSize: 200}})
-		body := strings.Repeat("x", 300)
-		r.peer.send("CON PUT mid=1 tok=01 path=a pay=%s", body)
-		got := r.peer.want("too large", "ACK 4.13 mid=1 tok=01")
-		size, ok := got.Options.Size1()
-		require.True(t, ok)
-		require.EqualValues(t, 200, size)
-		r.peer.send("NON PUT mid=2 tok=01 path=a pay=%s", body)
-		r.peer.wantNothing("dropped")
-		// In a response it ends the exchange.
-		ours := async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/x"))
-		asked := r.peer.want("", "CON GET")
-		r.peer.send("ACK 2.05 mid=%d tok=%s pay=%s", asked.MessageID, asked.Token, body)
-		ours.requireErr(t, "cut off", coap.ErrResponseTooLarge)
-	})
-}
-
-// A request over MessageSize, by default the 1152 bytes of section 4.6, is not sent.
-//
-// Proves 7252-4.6-01, 7252-4.6-02.
-func TestRequestTooLarge(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		r := newRig(t, nil, nil)
-		req := request(t, coap.PUT, peerAddr, "/x")
-		fits := 1152 - 4 - 8 - 2 - 5                // header, token, Uri-Path, header of the option
-		req.Options.Add(2000, make([]byte, fits+1)) // a body would go in blocks
-		err := r.ep.RoundTrip(t.Context(), req, new(coap.Response))
-		require.ErrorIs(t, err, coap.ErrTooLarge)
-		r.peer.wantNothing("nothing is sent")
-		req.Options.Set(2000, make([]byte, fits))
-		async(t.Context(), r.ep, req)
-		require.Len(t, r.peer.want("", "CON PUT").raw, 1152)
-	})
-}
-
-// Empty Non-confirmable messages are not sent: neither for a request without a method, nor for a
-// response without a code.
-//
-// Proves 7252-4.3-01.
-func TestNoEmptyNonConfirmable(t *testing.T) {
-	bubble(t, "", func(t *testing.T) {
-		r := newRig(t, coap.HandlerFunc(func(*coap.Response, *coap.Request) error { return nil }), nil)
-		req := &coap.Request{To: peerAddr, NonConfirmable: true}
-		require.ErrorContains(t, r.ep.RoundTrip(t.Context(), req, new(coap.Response)), "method")
-		_, err := r.ep.Open(t.Context(), req)
-		require.ErrorContains(t, err, "method")
-		r.peer.wantNothing("a request without a method")
-		r.peer.send("NON GET mid=1 tok=01 path=x")
-		r.peer.want("a response without a code", "NON 2.05 tok=01")
-		asyncDo(func(*coap.Response) error { return r.ep.Ping(t.Context(), peerAddr) })
-		r.peer.want("a ping", "CON 0.00")
 	})
 }

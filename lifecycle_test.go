@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,40 +15,8 @@ import (
 	"github.com/coapkit/coap/transport/mem"
 )
 
-// Close ends what is under way, may be called again and from anywhere, and leaves no goroutine.
-func TestClose(t *testing.T) {
-	bubble(t, "exchanges", func(t *testing.T) {
-		r := newRig(t, newResources(), nil)
-		calls := []*result{
-			async(context.Background(), r.ep, request(t, coap.GET, peerAddr, "/sent")),
-			async(context.Background(), r.ep, request(t, coap.GET, peerAddr, "/queued")),
-		}
-		r.peer.send("CON GET mid=1 path=slow")
-		synctest.Wait()
-		var all sync.WaitGroup
-		for range 5 {
-			all.Go(func() { require.NoError(t, r.ep.Close()) })
-		}
-		all.Wait()
-		for _, c := range calls {
-			c.requireErr(t, "ended", coap.ErrClosed)
-		}
-		require.ErrorIs(t, r.ep.Ping(context.Background(), peerAddr), coap.ErrClosed)
-		require.ErrorIs(t, r.ep.RoundTrip(context.Background(), request(t, coap.GET, peerAddr, "/x"), new(coap.Response)), coap.ErrClosed)
-		require.Zero(t, r.ep.Stats().Exchanges)
-	})
-	bubble(t, "from a handler", func(t *testing.T) {
-		var r *rig
-		done := make(chan error, 1)
-		r = newRig(t, coap.HandlerFunc(func(w *coap.Response, req *coap.Request) error {
-			done <- r.ep.Close()
-			return w.Text("too late")
-		}), nil)
-		r.peer.send("CON GET mid=1 path=x")
-		synctest.Wait()
-		require.NoError(t, <-done)
-		r.peer.wantNothing("closed")
-	})
+// What the transport says when it fails is what Serve returns.
+func TestTransportFails(t *testing.T) {
 	bubble(t, "the transport fails", func(t *testing.T) {
 		r := newRig(t, newResources(), nil)
 		broken := &brokenConn{Conn: listen(t, r.net, peerAddr2), broken: make(chan struct{})}
@@ -59,7 +26,6 @@ func TestClose(t *testing.T) {
 		close(broken.broken)
 		served.requireErr(t, "Serve says why", errBroken)
 	})
-	// In the end of each bubble, synctest has seen that no goroutine is left.
 }
 
 var errBroken = errors.New("the cable is cut")

@@ -100,3 +100,27 @@ func TestObserveFigure6Server(t *testing.T) { scenarios.ObserveFigure6Server(t, 
 func TestObserveFiguresClient(t *testing.T) { scenarios.ObserveFiguresClient(t, scenarios.Plain) }
 
 func TestObserveCancelChart(t *testing.T) { scenarios.ObserveCancelChart(t, scenarios.Plain) }
+
+// Proves 7252-5.9.2.9-01.
+func TestTruncatedRequest(t *testing.T) { scenarios.TruncatedRequest(t, scenarios.Plain) }
+
+// Proves 7252-4.6-01, 7252-4.6-02.
+func TestRequestTooLarge(t *testing.T) { scenarios.RequestTooLarge(t, scenarios.Plain) }
+
+// Proves 7252-4.3-01.
+func TestNoEmptyNonConfirmable(t *testing.T) { scenarios.NoEmptyNonConfirmable(t, scenarios.Plain) }
+
+// Proves 8132-2-s16, 8132-2.2-s03, 8132-2.2-s05, 8132-2.2-s07, 8132-2.2-s11, 8132-2.3.2-s02, 8132-2.3.2-s04.
+// Proves 8132-3-02, 8132-3-04, 8132-3-05, 8132-3-07, 8132-3.4-01, 8132-3.4-s03, 8132-3.4-s05, 8132-3.4-s07, 8132-3.4-s13,
+// 8132-3.4-s14, 8132-3.4-s15, 8132-3.4-s16, 8132-3.4-s21.
+func TestFetchAndPatch(t *testing.T) { scenarios.FetchAndPatch(t, scenarios.Plain) }
+
+func TestClose(t *testing.T) { scenarios.Close(t, scenarios.Plain) }
+
+func TestBodies(t *testing.T) { scenarios.Bodies(t, scenarios.Plain) }
+
+// Proves 7959-2.4-08.
+func TestBodyChanges(t *testing.T) { scenarios.BodyChanges(t, scenarios.Plain) }
+
+// Proves 7252-4.5-01.
+func TestLossyRequests(t *testing.T) { scenarios.LossyRequests(t, scenarios.Plain, seeds(20, 5)) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,11 @@ func (s *store) mux() *coap.Mux {
 		s.body = bytes.Clone(r.Payload)
 		w.SetCode(coap.Changed)
 		return nil
+	})
+	mux.HandleFunc("FETCH /reversed", func(w *coap.Response, r *coap.Request) error {
+		b := bytes.Clone(r.Payload)
+		slices.Reverse(b)
+		return w.Bytes(coap.OctetStream, b)
 	})
 	return mux
 }

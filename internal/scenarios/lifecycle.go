@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,4 +163,41 @@ func Send(t *testing.T, over *Transport) {
 		require.NoError(t, c.Send(t.Context(), req))
 		require.Len(t, got, 3000)
 	})
+}
+
+// Close: Close ends what is under way, may be called again and from anywhere, and leaves no goroutine.
+func Close(t *testing.T, over *Transport) {
+	bubble(t, "exchanges", func(t *testing.T) {
+		r := newRig(t, over, newResources(), nil)
+		calls := []*result{
+			async(context.Background(), r.ep, request(t, coap.GET, peerAddr, "/sent")),
+			async(context.Background(), r.ep, request(t, coap.GET, peerAddr, "/queued")),
+		}
+		r.peer.send("CON GET mid=1 path=slow")
+		synctest.Wait()
+		var all sync.WaitGroup
+		for range 5 {
+			all.Go(func() { require.NoError(t, r.ep.Close()) })
+		}
+		all.Wait()
+		for _, c := range calls {
+			c.requireErr(t, "ended", coap.ErrClosed)
+		}
+		require.ErrorIs(t, r.ep.Ping(context.Background(), peerAddr), coap.ErrClosed)
+		require.ErrorIs(t, r.ep.RoundTrip(context.Background(), request(t, coap.GET, peerAddr, "/x"), new(coap.Response)), coap.ErrClosed)
+		require.Zero(t, r.ep.Stats().Exchanges)
+	})
+	bubble(t, "from a handler", func(t *testing.T) {
+		var r *rig
+		done := make(chan error, 1)
+		r = newRig(t, over, coap.HandlerFunc(func(w *coap.Response, req *coap.Request) error {
+			done <- r.ep.Close()
+			return w.Text("too late")
+		}), nil)
+		r.peer.send("CON GET mid=1 path=x")
+		synctest.Wait()
+		require.NoError(t, <-done)
+		r.peer.wantNothing("closed")
+	})
+	// In the end of each bubble, synctest has seen that no goroutine is left.
 }

@@ -1,0 +1,92 @@
+package scenarios
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/transport/mem"
+)
+
+// Bodies: bodies of all lengths go up, down and both ways at once, from the client to the server and, in the sessions that
+// the client has begun, from the server to the client.
+func Bodies(t *testing.T, over *Transport) {
+	for _, size := range []int{0, 100, 1024, 1025, 100_000} {
+		for _, back := range []bool{false, true} {
+			bubble(t, fmt.Sprintf("%d bytes, server asks: %v", size, back), func(t *testing.T) {
+				n := newNetwork(t, over, mem.Config{Delay: 5 * time.Millisecond})
+				var s store
+				server := endpoint(t, n.listen(t, serverAddr), s.mux(), nil)
+				conn := n.listen(t, peerAddr)
+				client := endpoint(t, conn, s.mux(), nil)
+				n.connect(conn, serverAddr)
+				asks, to := &coap.Client{Endpoint: client}, serverAddr
+				if back {
+					asks, to = &coap.Client{Endpoint: server}, peerAddr
+				}
+				body := pattern(size, 1)
+				put := request(t, coap.PUT, to, "/body")
+				put.Payload = body
+				require.Equal(t, coap.Changed, do(t, asks, put).Code)
+				require.True(t, bytes.Equal(body, s.body))
+				require.True(t, bytes.Equal(body, do(t, asks, request(t, coap.GET, to, "/body")).Payload))
+				fetch := request(t, coap.FETCH, to, "/reversed")
+				fetch.Payload = bytes.Clone(body)
+				got := do(t, asks, fetch)
+				require.Equal(t, coap.Content, got.Code)
+				slices.Reverse(got.Payload)
+				require.True(t, bytes.Equal(body, got.Payload))
+			})
+		}
+	}
+}
+
+// BodyChanges: a body changes while it is read. What the client gets in the end is one version of it from the beginning to the
+// end.
+func BodyChanges(t *testing.T, over *Transport) {
+	for _, window := range []int{1, 4} {
+		bubble(t, fmt.Sprintf("%d at a time", window), func(t *testing.T) {
+			s := &store{body: pattern(20_000, 0), change: 10}
+			site := newSiteOf(t, over, s.mux(), mem.Config{Delay: 5 * time.Millisecond}, windowed(window))
+			var got bytes.Buffer
+			persist(t, &coap.Client{Endpoint: site.client}, request(t, coap.GET, serverAddr, "/body"), new(coap.Response), &got)
+			require.EqualValues(t, 1, s.version, "it has changed")
+			require.True(t, bytes.Equal(s.body, got.Bytes()))
+		})
+	}
+}
+
+// LossyRequests: through a network that loses a fifth, repeats and reorders, requests arrive all the same, and each is
+// performed once.
+func LossyRequests(t *testing.T, over *Transport, seeds uint64) {
+	const n = 40
+	for seed := range seeds {
+		bubble(t, fmt.Sprint(seed), func(t *testing.T) {
+			h := newResources()
+			s := newSite(t, over, h, mem.Config{
+				Seed: seed, Loss: 0.2, Duplicate: 0.2, Reorder: 0.2, Delay: 20 * time.Millisecond, Jitter: 10 * time.Millisecond,
+			})
+			answered := map[string]int{}
+			for i := range n {
+				path := [...]string{"/count", "/slow"}[i%2] // whose answer goes separately
+				var resp coap.Response
+				if s.client.RoundTrip(context.Background(), request(t, coap.POST, serverAddr, path), &resp) == nil {
+					require.Equal(t, coap.Content, resp.Code)
+					answered[path]++
+				}
+			}
+			require.GreaterOrEqual(t, answered["/count"]+answered["/slow"], n-4, "five losses in a row are rare")
+			for path, times := range answered {
+				require.GreaterOrEqual(t, h.count("POST "+path), times)
+				require.LessOrEqual(t, h.count("POST "+path), n/2, "no request is performed twice")
+			}
+			require.NotZero(t, s.Stats().Lost)
+		})
+	}
+}
