@@ -124,3 +124,9 @@ func TestBodyChanges(t *testing.T) { scenarios.BodyChanges(t, scenarios.Plain) }
 
 // Proves 7252-4.5-01.
 func TestLossyRequests(t *testing.T) { scenarios.LossyRequests(t, scenarios.Plain, seeds(20, 5)) }
+
+// Proves 7641-4.2-01, 7641-4.5-04, 7641-4.5-05.
+func TestObserveConfirm(t *testing.T) { scenarios.ObserveConfirm(t, scenarios.Plain) }
+
+// Proves 7967-1-01, 7967-2.1-01, 7967-2.1-s19, 7967-2.1-s22.
+func TestNoResponse(t *testing.T) { scenarios.NoResponse(t, scenarios.Plain) }

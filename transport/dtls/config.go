@@ -52,8 +52,8 @@ type Config struct {
 	MaxHandshakes int
 	// MaxSessions is how many sessions are kept; 0 means 100,000. Beyond it, the one that has been idle for the longest time is closed.
 	MaxSessions int
-	// IdleTimeout is how long a session may be idle before it is closed; 0 means 24 hours, a negative
-	// number for ever.
+	// IdleTimeout is how long a session may be idle before it is closed; 0 means 25 hours, a little more than the time between
+	// two notifications where nothing changes (observe.ServerConfig.ConfirmWithin), a negative number for ever.
 	IdleTimeout time.Duration
 
 	// KeyLog, if not nil, gets the secrets of all sessions in the format that Wireshark reads. Who has it can read

@@ -26,7 +26,9 @@ const (
 	defaultHandshakeTimeout = 10 * time.Second
 	defaultMaxHandshakes    = 1000
 	defaultMaxSessions      = 100_000
-	defaultIdleTimeout      = 24 * time.Hour
+	// A quiet observation is heard of once in 24 hours (RFC 7641 section 4.5): the session has to be there then.
+	defaultIdleTimeout = 25 * time.Hour
+	maxResumable       = 24 * time.Hour // (RFC 5246 section F.1.4)
 )
 
 // withDefaults returns a complete copy.
@@ -369,8 +371,8 @@ type stored struct {
 const maxStored = 10_000
 
 func newStore(lifetime time.Duration) *store {
-	if lifetime <= 0 || lifetime > defaultIdleTimeout {
-		lifetime = defaultIdleTimeout // (RFC 5246 section F.1.4 suggests a day at most)
+	if lifetime <= 0 || lifetime > maxResumable {
+		lifetime = maxResumable
 	}
 	return &store{until: lifetime, kept: make(map[string]stored)}
 }

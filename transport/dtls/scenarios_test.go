@@ -174,6 +174,12 @@ func TestBodyChanges(t *testing.T) { run(t, scenarios.BodyChanges) }
 // Proves 7252-4.5-01.
 func TestLossyRequests(t *testing.T) { run(t, few(scenarios.LossyRequests)) }
 
+// Proves 7641-4.2-01, 7641-4.5-04, 7641-4.5-05.
+func TestObserveConfirm(t *testing.T) { run(t, scenarios.ObserveConfirm) }
+
+// Proves 7967-1-01, 7967-2.1-01, 7967-2.1-s19, 7967-2.1-s22.
+func TestNoResponse(t *testing.T) { run(t, scenarios.NoResponse) }
+
 // No scenario is left out.
 func TestAllScenarios(t *testing.T) {
 	here, err := os.ReadFile("scenarios_test.go")
