@@ -130,3 +130,5 @@ func TestObserveConfirm(t *testing.T) { scenarios.ObserveConfirm(t, scenarios.Pl
 
 // Proves 7967-1-01, 7967-2.1-01, 7967-2.1-s19, 7967-2.1-s22.
 func TestNoResponse(t *testing.T) { scenarios.NoResponse(t, scenarios.Plain) }
+
+func TestTransfersDisturbed(t *testing.T) { scenarios.TransfersDisturbed(t, scenarios.Plain) }

@@ -90,3 +90,42 @@ func LossyRequests(t *testing.T, over *Transport, seeds uint64) {
 		})
 	}
 }
+
+// TransfersDisturbed: in the middle of a transfer the client gets another address, or the server restarts. Who goes on from where the
+// error says, or begins again, has the right bytes in the end.
+func TransfersDisturbed(t *testing.T, over *Transport) {
+	for name, disturb := range map[string]func(*site, coap.Handler){
+		"another address": func(s *site, _ coap.Handler) { s.rebind(s.conn, peerAddr2) },
+		"the server says goodbye": func(s *site, h coap.Handler) {
+			s.stop(false)
+			s.start(h)
+		},
+		"the server crashes": func(s *site, h coap.Handler) {
+			s.stop(true)
+			s.start(h)
+		},
+	} {
+		for _, method := range []coap.Code{coap.PUT, coap.GET} {
+			bubble(t, name+", "+method.Name(), func(t *testing.T) {
+				const size = 64 << 10
+				want := pattern(size, 1)
+				st := new(store)
+				s := newSite(t, over, st.mux(), mem.Config{Delay: 5 * time.Millisecond})
+				req := request(t, method, serverAddr, "/body")
+				if method == coap.PUT {
+					req.Payload = want
+				} else {
+					st.body = want
+				}
+				disturbed := time.AfterFunc(300*time.Millisecond, func() { disturb(s, st.mux()) })
+				var got bytes.Buffer
+				persist(t, &coap.Client{Endpoint: s.client}, req, new(coap.Response), &got)
+				require.False(t, disturbed.Stop(), "it was in the middle")
+				if method == coap.GET {
+					require.True(t, bytes.Equal(want, got.Bytes()))
+				}
+				require.True(t, bytes.Equal(want, st.body))
+			})
+		}
+	}
+}

@@ -180,6 +180,8 @@ func TestObserveConfirm(t *testing.T) { run(t, scenarios.ObserveConfirm) }
 // Proves 7967-1-01, 7967-2.1-01, 7967-2.1-s19, 7967-2.1-s22.
 func TestNoResponse(t *testing.T) { run(t, scenarios.NoResponse) }
 
+func TestTransfersDisturbed(t *testing.T) { run(t, scenarios.TransfersDisturbed) }
+
 // No scenario is left out.
 func TestAllScenarios(t *testing.T) {
 	here, err := os.ReadFile("scenarios_test.go")
