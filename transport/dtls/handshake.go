@@ -31,8 +31,9 @@ type handshake struct {
 	gone    bool
 	session *session
 	err     error
-	next    *handshake // in Conn.unproven
-	queued  bool
+	queued  bool // in Conn.unproven
+	before  *handshake
+	next    *handshake
 
 	// What is learned on the way.
 	seen struct {
@@ -57,7 +58,7 @@ type handshake struct {
 	finish finish // of the client
 }
 
-// displaced is why a handshake was canceled, besides the end of the Conn.
+// stopped is why a handshake was canceled, besides the end of the Conn.
 type stopped struct {
 	cause Cause
 	err   error
@@ -65,11 +66,12 @@ type stopped struct {
 
 func (s *stopped) Error() string { return s.cause.String() }
 
-// queueOfHandshakes are those of others that have not shown that their address is theirs, the oldest first.
+// queueOfHandshakes are those of others that have not shown that their address is theirs, the oldest first. Some that
+// have are still in it.
 type queueOfHandshakes struct{ first, last *handshake }
 
 func (q *queueOfHandshakes) push(h *handshake) {
-	h.queued = true
+	h.queued, h.before = true, q.last
 	if q.last != nil {
 		q.last.next = h
 	} else {
@@ -78,17 +80,29 @@ func (q *queueOfHandshakes) push(h *handshake) {
 	q.last = h
 }
 
-// pop returns the oldest that is still unproven and unfinished, or nil.
+// remove takes h out, if it is there.
+func (q *queueOfHandshakes) remove(h *handshake) {
+	if !h.queued {
+		return
+	}
+	if h.before != nil {
+		h.before.next = h.next
+	} else {
+		q.first = h.next
+	}
+	if h.next != nil {
+		h.next.before = h.before
+	} else {
+		q.last = h.before
+	}
+	h.before, h.next, h.queued = nil, nil, false
+}
+
+// pop takes out the oldest that is still unproven, or returns nil.
 func (q *queueOfHandshakes) pop() *handshake {
 	for h := q.first; h != nil; h = q.first {
-		if q.first = h.next; q.first == nil {
-			q.last = nil
-		}
-		h.next, h.queued = nil, false
-		h.seen.Lock()
-		proven := h.seen.proven
-		h.seen.Unlock()
-		if !proven && !h.gone {
+		q.remove(h)
+		if !h.hasProven() {
 			return h
 		}
 	}
@@ -190,6 +204,7 @@ func (c *Conn) begin(d *transport.Datagram, as party) *handshake {
 // leave takes h out of the table. Conn.mu is held.
 func (c *Conn) leave(h *handshake) {
 	h.gone = true
+	c.unproven.remove(h)
 	if c.shaking[h.party] == h {
 		delete(c.shaking, h.party)
 	}
@@ -217,8 +232,6 @@ func (h *handshake) WriteTo(b []byte, to net.Addr) (int, error) {
 	}
 	return n, err
 }
-
-func (h *handshake) fail(cause Cause, err error) { h.stop(cause, err) }
 
 // learn looks at a plaintext record of the peer.
 func (h *handshake) learn(r *record) {

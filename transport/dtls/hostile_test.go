@@ -73,6 +73,7 @@ func TestUnfinishedHandshakes(t *testing.T) {
 		time.Sleep(time.Minute)
 		st := p.server.Stats()
 		require.Zero(t, st.Handshakes)
+		require.Nil(t, p.server.unproven.first, "nothing is kept of those that are over")
 		require.Equal(t, 1, st.Sessions)
 		require.EqualValues(t, 5001, st.Started)
 		require.EqualValues(t, 5000, st.Failed[Displaced]+st.Failed[Unfinished])
@@ -127,6 +128,7 @@ func TestFailedHandshakes(t *testing.T) {
 		time.Sleep(time.Minute)
 		st := p.server.Stats()
 		require.Zero(t, st.Handshakes)
+		require.Nil(t, p.server.unproven.first, "nothing is kept of those that are over")
 		require.Equal(t, 1, st.Sessions)
 		var failed uint64
 		for _, n := range st.Failed {

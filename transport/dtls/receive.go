@@ -164,7 +164,7 @@ func (c *Conn) undelivered(d *transport.Datagram) {
 	c.mu.Unlock()
 	switch {
 	case h != nil && (d.Data == nil || h.sentThis(d.Data)):
-		h.fail(NotSent, d.Err)
+		h.stop(NotSent, d.Err)
 	case s != nil && s.client && (d.Data == nil || s.sentThis(d.Data)):
 		// What it has carried is not known any more.
 		c.in.report(transport.Datagram{Remote: d.Remote, Local: d.Local, IfIndex: d.IfIndex, Session: s.handle, Err: d.Err})
