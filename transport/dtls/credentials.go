@@ -40,6 +40,8 @@ func (c *Config) withDefaults() (*Config, error) {
 	switch {
 	case d.ConnectionID > maxCIDLength:
 		return nil, fmt.Errorf("dtls: Config.ConnectionID is %d, more than %d bytes", d.ConnectionID, maxCIDLength)
+	case d.MaxHandshakes < 0 || d.MaxSessions < 0:
+		return nil, Error("dtls: Config.MaxHandshakes and Config.MaxSessions are at least 1; 0 means the default")
 	case d.MTU != 0 && d.MTU < 256:
 		return nil, fmt.Errorf("dtls: Config.MTU is %d; a handshake wants at least 256 bytes", d.MTU)
 	}

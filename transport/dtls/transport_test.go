@@ -2,6 +2,7 @@ package dtls
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net/netip"
 	"testing"
@@ -33,6 +34,22 @@ func (c dialing) WriteBatch(ds []transport.Datagram) (int, error) {
 		return n, err
 	}
 	return len(ds), nil
+}
+
+// What is wrong with a configuration is said before anything is opened.
+func TestConfigErrors(t *testing.T) {
+	for name, cfg := range map[string]*Config{
+		"none":                nil,
+		"connection ID":       {ConnectionID: 17},
+		"MTU":                 {MTU: 100},
+		"handshakes":          {MaxHandshakes: -1},
+		"sessions":            {MaxSessions: -1},
+		"cipher suite":        {CipherSuites: []CipherSuite{1}},
+		"without private key": {Certificates: []tls.Certificate{{Certificate: [][]byte{{1}}}}},
+	} {
+		_, err := New(pipeless{}, cfg)
+		require.ErrorContains(t, err, "dtls: ", name)
+	}
 }
 
 // It is a transport like any other, but for the size of what it carries.
