@@ -48,7 +48,7 @@ type Config struct {
 	// HandshakeTimeout is how long a handshake may take; 0 means 10 s.
 	HandshakeTimeout time.Duration
 	// MaxHandshakes is how many handshakes of others may be unfinished; 0 means 1000. Beyond it, the oldest that has not shown that its
-	// address is its own gives way; see docs/security.md.
+	// address is its own gives way to a new one, or else the oldest of all; see docs/security.md.
 	MaxHandshakes int
 	// MaxSessions is how many sessions are kept; 0 means 100,000. Beyond it, the one that has been idle for the longest time is closed.
 	MaxSessions int

@@ -34,7 +34,8 @@ type Conn struct {
 	byAddr   map[netip.AddrPort]*session // the newest of each address
 	order    struct{ oldest, newest *session }
 	shaking  map[party]*handshake
-	unproven queueOfHandshakes
+	unproven queueOfHandshakes // of peers whose address may be forged; some of the others are still there
+	proven   queueOfHandshakes
 	hints    map[netip.AddrPort]string // of servers, for the next handshake
 	sweeper  *time.Timer
 	stats    Stats

@@ -31,7 +31,7 @@ type handshake struct {
 	gone    bool
 	session *session
 	err     error
-	queued  bool // in Conn.unproven
+	queue   *queueOfHandshakes // Conn.unproven or Conn.proven
 	before  *handshake
 	next    *handshake
 
@@ -66,12 +66,11 @@ type stopped struct {
 
 func (s *stopped) Error() string { return s.cause.String() }
 
-// queueOfHandshakes are those of others that have not shown that their address is theirs, the oldest first. Some that
-// have are still in it.
+// queueOfHandshakes are unfinished ones of others, the oldest first.
 type queueOfHandshakes struct{ first, last *handshake }
 
 func (q *queueOfHandshakes) push(h *handshake) {
-	h.queued, h.before = true, q.last
+	h.queue, h.before = q, q.last
 	if q.last != nil {
 		q.last.next = h
 	} else {
@@ -80,9 +79,10 @@ func (q *queueOfHandshakes) push(h *handshake) {
 	q.last = h
 }
 
-// remove takes h out, if it is there.
-func (q *queueOfHandshakes) remove(h *handshake) {
-	if !h.queued {
+// dequeue takes h out of its queue, if it is in one.
+func (h *handshake) dequeue() {
+	q := h.queue
+	if q == nil {
 		return
 	}
 	if h.before != nil {
@@ -95,18 +95,20 @@ func (q *queueOfHandshakes) remove(h *handshake) {
 	} else {
 		q.last = h.before
 	}
-	h.before, h.next, h.queued = nil, nil, false
+	h.queue, h.before, h.next = nil, nil, nil
 }
 
-// pop takes out the oldest that is still unproven, or returns nil.
-func (q *queueOfHandshakes) pop() *handshake {
-	for h := q.first; h != nil; h = q.first {
-		q.remove(h)
+// oldest returns the handshake that gives way to a new one: the oldest whose peer has not shown that it is where it says, or else the
+// oldest of all, which would have been over long ago if all was well. It is nil if there are none of others. Conn.mu is held.
+func (c *Conn) oldest() *handshake {
+	for h := c.unproven.first; h != nil; h = c.unproven.first {
 		if !h.hasProven() {
 			return h
 		}
+		h.dequeue()
+		c.proven.push(h)
 	}
-	return nil
+	return c.proven.first
 }
 
 // shake processes a record of epoch 0, which only handshakes have. It reports whether a handshake has got the datagram.
@@ -171,7 +173,7 @@ func (c *Conn) isShaking(remote netip.AddrPort) bool {
 // accept begins a handshake that a peer has asked for, or returns nil. Conn.mu is held.
 func (c *Conn) accept(d *transport.Datagram, as party, random [32]byte) *handshake {
 	if len(c.shaking) >= c.cfg.MaxHandshakes {
-		old := c.unproven.pop()
+		old := c.oldest()
 		if old == nil {
 			return nil
 		}
@@ -204,7 +206,7 @@ func (c *Conn) begin(d *transport.Datagram, as party) *handshake {
 // leave takes h out of the table. Conn.mu is held.
 func (c *Conn) leave(h *handshake) {
 	h.gone = true
-	c.unproven.remove(h)
+	h.dequeue()
 	if c.shaking[h.party] == h {
 		delete(c.shaking, h.party)
 	}

@@ -74,10 +74,36 @@ func TestUnfinishedHandshakes(t *testing.T) {
 		st := p.server.Stats()
 		require.Zero(t, st.Handshakes)
 		require.Nil(t, p.server.unproven.first, "nothing is kept of those that are over")
+		require.Nil(t, p.server.proven.first)
 		require.Equal(t, 1, st.Sessions)
 		require.EqualValues(t, 5001, st.Started)
 		require.EqualValues(t, 5000, st.Failed[Displaced]+st.Failed[Unfinished])
 		p.close() // and no goroutine is left, which the bubble sees to
+	})
+}
+
+// Nor do those that stop after they have returned the cookie, which takes addresses of their own.
+func TestUnfinishedProvenHandshakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := pskServer()
+		server.MaxHandshakes = 50
+		p := newPair(t, pskClient("lamp"), server)
+		p.lose(func(b []byte) bool { // what comes after the cookie
+			r, _, ok := nextRecord(b, 0)
+			return ok && isHandshake(&r, clientKeyExchange)
+		})
+		for i := range 60 {
+			c := p.listen(netip.AddrPortFrom(clientAddr.Addr(), uint16(41000+i)), pskClient("lamp"))
+			defer c.Close()
+			go func() { _, _ = c.Dial(context.Background(), serverAddr, "") }()
+		}
+		time.Sleep(500 * time.Millisecond)
+		require.Equal(t, 50, p.server.Stats().Handshakes)
+		p.lose(func(b []byte) bool { return false })
+		begin := time.Now()
+		p.requireServed()
+		require.Less(t, time.Since(begin), time.Second)
+		p.close()
 	})
 }
 
@@ -129,6 +155,7 @@ func TestFailedHandshakes(t *testing.T) {
 		st := p.server.Stats()
 		require.Zero(t, st.Handshakes)
 		require.Nil(t, p.server.unproven.first, "nothing is kept of those that are over")
+		require.Nil(t, p.server.proven.first)
 		require.Equal(t, 1, st.Sessions)
 		var failed uint64
 		for _, n := range st.Failed {
