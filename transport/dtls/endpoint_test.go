@@ -183,6 +183,7 @@ func TestObservationAfterMoveWithoutConnectionID(t *testing.T) {
 		require.Zero(t, st.Moved)
 		require.EqualValues(t, 2, st.Begun)
 		require.NotZero(t, st.Unknown)
+		require.EqualValues(t, 1, l.below.Stats().EndedBy[Silent])
 	})
 }
 
@@ -208,6 +209,7 @@ func TestServerRestarts(t *testing.T) {
 		l.requireTold("on")
 		require.Equal(t, 1, l.ep.Observers("/state"))
 		require.EqualValues(t, 1, l.conn.Stats().Begun)
+		require.EqualValues(t, 1, l.below.Stats().EndedBy[Silent])
 	})
 }
 
