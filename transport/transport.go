@@ -125,7 +125,8 @@ type Dialer interface {
 	// Dial returns the session with the server at remote that is called name: the one that there is, or else a new
 	// one, for which it waits until it stands. name is the host of the URI, which the server has to
 	// prove to be; "" if that was an IP address, which takes its place. Servers with different names at one address have
-	// sessions of their own.
+	// sessions of their own. A session that the other end has begun, as our client, is one with that server only if it has proven
+	// the same.
 	//
 	// Concurrent calls for the same remote and name share one attempt. The error is that of ctx when it ends first, which does
 	// not end the attempt of others; one that matches net.ErrClosed after Close; else it says why there is no

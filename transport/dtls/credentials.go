@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -240,27 +241,35 @@ func (h *handshake) check(raw [][]byte, roots *x509.CertPool, name string, usage
 	if err != nil || len(chain) == 0 {
 		return h.because(CertificateUntrusted, err)
 	}
-	if slices.Contains(h.conn.cfg.Pins, Pin(chain[0])) {
-		return nil
+	if cause, err := h.conn.cfg.distrusts(chain, roots, name, usage); err != nil {
+		return h.because(cause, err)
 	}
-	if len(h.conn.cfg.Pins) > 0 && roots == nil {
-		return h.because(CertificateUntrusted, errors.New("its key is not one of those that are pinned"))
+	return nil
+}
+
+// distrusts returns what is wrong with the certificates of the other end, nil if nothing is.
+func (c *Config) distrusts(chain []*x509.Certificate, roots *x509.CertPool, name string, usage x509.ExtKeyUsage) (Cause, error) {
+	if slices.Contains(c.Pins, Pin(chain[0])) {
+		return 0, nil
+	}
+	if len(c.Pins) > 0 && roots == nil {
+		return CertificateUntrusted, errors.New("its key is not one of those that are pinned")
 	}
 	opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{usage}}
 	for _, c := range chain[1:] {
 		opts.Intermediates.AddCert(c)
 	}
-	if _, err = chain[0].Verify(opts); err == nil {
+	_, err := chain[0].Verify(opts)
+	if err == nil {
 		if name == "" || isNamed(chain[0], name) {
-			return nil
+			return 0, nil
 		}
-		return h.because(CertificateName, x509.HostnameError{Certificate: chain[0], Host: name})
+		return CertificateName, x509.HostnameError{Certificate: chain[0], Host: name}
 	}
-	cause := CertificateUntrusted
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		cause = CertificateExpired
+		return CertificateExpired, err
 	}
-	return h.because(cause, err)
+	return CertificateUntrusted, err
 }
 
 // isNamed reports whether a certificate is for this host: by a URI of CoAP among its alternative names, or its common name if it has no
@@ -310,23 +319,39 @@ func (h *handshake) identityOf(left *secrets) (*Identity, error) {
 	return id, nil
 }
 
-// isFor reports whether a session can be used for a name of its other end: it has that name, or has shown to have it, too.
-func (c *Config) isFor(s *session, name string) bool {
-	if !s.client || s.name == name || c.ServerName != "" {
-		return true
-	}
+// isFor reports whether a session with remote, which was not begun for name, can be used for it: its other end has shown to have that
+// name, too. If we are not its client, that has to be what we would have asked of a server: who may be a client of ours is not
+// yet whom our requests are for. It may wait.
+func (c *Config) isFor(s *session, remote netip.AddrPort, name string) bool {
 	id := s.identity()
 	if len(id.Certificates) > 0 {
-		if name == "" {
-			name = s.remote.Addr().WithZone("").String()
+		host := name
+		switch {
+		case c.ServerName != "":
+			host = c.ServerName
+		case host == "":
+			host = remote.Addr().WithZone("").String()
 		}
-		return isNamed(id.Certificates[0], name)
+		if s.client {
+			return isNamed(id.Certificates[0], host)
+		}
+		_, err := c.distrusts(id.Certificates, c.RootCAs, host, x509.ExtKeyUsageServerAuth)
+		return err == nil
 	}
-	if c.Credentials == nil {
+	if c.Credentials == nil || id.PSK == "" {
 		return false
 	}
-	same, _, err := c.Credentials(ServerInfo{Addr: s.remote, Name: name})
-	return err == nil && same == id.PSK
+	ours, key, err := c.Credentials(ServerInfo{Addr: remote, Name: name})
+	switch {
+	case err != nil || ours != id.PSK:
+		return false
+	case s.client:
+		return true
+	case c.PSK == nil:
+		return false
+	}
+	theirs, err := c.PSK(id.PSK)
+	return err == nil && len(key) > 0 && bytes.Equal(key, theirs)
 }
 
 // causeOf finds the cause in an error of the library, whose errors have no names; tests keep watch over their texts.

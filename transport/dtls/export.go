@@ -93,7 +93,7 @@ func (x *exported) session() (*session, error) {
 		return nil, err
 	}
 	keys := x.Keys
-	s := &session{client: x.Client, name: x.Name, keys: &keys, remote: x.Remote, local: x.Local, ifIndex: x.IfIndex}
+	s := &session{client: x.Client, named: x.Client, name: x.Name, keys: &keys, remote: x.Remote, local: x.Local, ifIndex: x.IfIndex}
 	s.handle = &transport.Session{Secure: true, Identity: &Identity{PSK: x.PSK, Certificates: chain}}
 	return s, s.start()
 }

@@ -426,7 +426,7 @@ func (h *handshake) newSession(left *secrets, flight [][]byte) (*session, error)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{client: h.client, name: h.name, keys: keys, remote: h.remote, local: h.local, ifIndex: h.ifIndex, flight: flight}
+	s := &session{client: h.client, named: h.client, name: h.name, keys: keys, remote: h.remote, local: h.local, ifIndex: h.ifIndex, flight: flight}
 	s.handle = &transport.Session{Secure: true, Identity: id}
 	return s, s.start()
 }
@@ -554,8 +554,9 @@ func causeOfAlert(description byte, psk, chosen bool) Cause {
 	return Refused
 }
 
-// Dial returns the session with the endpoint at remote: the one there is, or a new one. name is the name that its certificate has to
-// bear, "" for its address. It waits for the handshake, until ctx ends. The error is an *[HandshakeError], ErrOtherName, net.ErrClosed, or that of
+// Dial returns the session with the server at remote: the one there is, or a new one. name is the name that its certificate has to
+// bear, "" for its address. A session that remote has begun will do if it has shown the certificate or the key that it would have to as a
+// server; requests to clients as such have coap.Request.Session. It waits for the handshake, until ctx ends. The error is an *[HandshakeError], ErrOtherName, net.ErrClosed, or that of
 // ctx.
 func (c *Conn) Dial(ctx context.Context, remote netip.AddrPort, name string) (*transport.Session, error) {
 	for attempt := 0; ; attempt++ {
@@ -599,10 +600,23 @@ func (c *Conn) dial(remote netip.AddrPort, name string) (*handshake, *transport.
 		return nil, nil, net.ErrClosed
 	}
 	if s := c.byAddr[remote]; s != nil {
-		if !c.cfg.isFor(s, name) {
+		if s.named && (s.name == name || c.cfg.ServerName != "") {
+			return nil, s.handle, nil
+		}
+		c.mu.Unlock()
+		fits := c.cfg.isFor(s, remote, name)
+		c.mu.Lock()
+		switch {
+		case c.closed:
+			return nil, nil, net.ErrClosed
+		case fits:
+			if !s.named {
+				s.named, s.name = true, name
+			}
+			return nil, s.handle, nil
+		case s.client:
 			return nil, nil, ErrOtherName
 		}
-		return nil, s.handle, nil
 	}
 	as := party{remote, true}
 	h := c.shaking[as]

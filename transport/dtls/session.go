@@ -13,7 +13,6 @@ import (
 type session struct {
 	handle *transport.Session // what the layers above know it by
 	client bool               // we are its client
-	name   string             // of the server, if we are its client
 	keys   *keyBlock
 
 	// crypt guards what records change. It is taken after Conn.mu, if both are.
@@ -30,6 +29,8 @@ type session struct {
 	sent      uint8
 
 	// The rest is guarded by Conn.mu. Once the session has ended, its places do not change, and are read without.
+	named   bool   // it can be used for requests to name: always if we are its client
+	name    string // of the other end as a server
 	remote  netip.AddrPort
 	local   netip.AddrPort
 	ifIndex int

@@ -3,6 +3,7 @@ package dtls
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -367,4 +368,61 @@ func TestEndedStaysWhereItWas(t *testing.T) {
 		}
 		p.close()
 	})
+}
+
+// Who has connected to us is no server for that: requests go over its session only if it has shown what a server of that name would have to
+// show. Otherwise Dial begins another session, where it cannot pass for one either.
+func TestClientIsNoServer(t *testing.T) {
+	ca, others := newAuthority(t, "servers"), newAuthority(t, "clients")
+	server := func(clients *authority) *Config {
+		cfg := &Config{Certificates: []tls.Certificate{ca.issue("192.0.2.1")}, RootCAs: ca.pool()}
+		if clients != nil {
+			cfg.ClientCAs = clients.pool()
+		}
+		return cfg
+	}
+	client := func(by *authority) *Config {
+		return &Config{Certificates: []tls.Certificate{by.issue("bank.example")}, RootCAs: ca.pool()}
+	}
+	keys := func(identity string, key []byte) *Config {
+		cfg := pskServer()
+		cfg.Credentials = PSK(identity, key)
+		return cfg
+	}
+	for name, test := range map[string]struct {
+		client, server *Config
+		dialed         string
+		passes         bool
+	}{
+		"anonymous":                         {&Config{RootCAs: ca.pool()}, server(nil), "bank.example", false},
+		"anonymous, by its address":         {&Config{RootCAs: ca.pool()}, server(nil), "", false},
+		"signed by who signs for clients":   {client(others), server(others), "bank.example", false},
+		"signed by who signs for servers":   {client(ca), server(ca), "bank.example", true},
+		"with another name":                 {client(ca), server(ca), "shop.example", false},
+		"with a name where an address is":   {client(ca), server(ca), "", false},
+		"a key":                             {pskClient("lamp"), pskServer(), "bank.example", false},
+		"the key that we would use":         {pskClient("lamp"), keys("lamp", key), "bank.example", true},
+		"another key of that identity":      {pskClient("lamp"), keys("lamp", []byte("another")), "bank.example", false},
+		"the same key of another identity":  {pskClient("lamp"), keys("gateway", key), "bank.example", false},
+		"we would use no key for that name": {pskClient("lamp"), keys("", nil), "bank.example", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, _, atServer := established(t, test.client, test.server)
+				for range 2 {
+					s, err := p.server.Dial(context.Background(), clientAddr, test.dialed)
+					if test.passes {
+						require.NoError(t, err)
+						require.Same(t, atServer, s)
+						continue
+					}
+					_, failed := errors.AsType[*HandshakeError](err)
+					require.True(t, failed, "%v", err)
+				}
+				send(t, p.server, atServer, "as ever") // an answer
+				require.Equal(t, "as ever", string(receive(t, p.client).Data))
+				p.close()
+			})
+		})
+	}
 }
