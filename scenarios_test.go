@@ -82,7 +82,7 @@ func TestObserveRebinding(t *testing.T) { scenarios.ObserveRebinding(t, scenario
 func TestObserveClosed(t *testing.T) { scenarios.ObserveClosed(t, scenarios.Plain) }
 
 // Proves 7641-4.5-03, 7641-4.3.1-01.
-func TestObserveSimulation(t *testing.T) { scenarios.ObserveSimulation(t, scenarios.Plain) }
+func TestObserveSimulation(t *testing.T) { scenarios.ObserveSimulation(t, scenarios.Plain, 100) }
 
 func TestObserveWired(t *testing.T) { scenarios.ObserveWired(t, scenarios.Plain) }
 

@@ -202,16 +202,15 @@ func ObserveClosed(t *testing.T, over *Transport) {
 	})
 }
 
-// ObserveSimulation: a hundred observers live through an hour of 10% loss, with changes of their address and two restarts of the
+// ObserveSimulation: observers live through an hour of 10% loss, with changes of their address and two restarts of the
 // server. In the end each has the current value.
-func ObserveSimulation(t *testing.T, over *Transport) {
+func ObserveSimulation(t *testing.T, over *Transport, observers uint64) {
 	for _, every := range []int{1, 5} {
-		bubble(t, fmt.Sprintf("confirm every %d", every), func(t *testing.T) { simulate(t, over, every) })
+		bubble(t, fmt.Sprintf("confirm every %d", every), func(t *testing.T) { simulate(t, over, every, int(observers)) })
 	}
 }
 
-func simulate(t *testing.T, over *Transport, every int) {
-	const observers = 100
+func simulate(t *testing.T, over *Transport, every, observers int) {
 	cfg := observe.ServerConfig{ConfirmEvery: every}
 	d := newThermometer(t, cfg)
 	s := newSite(t, over, d.srv.Handler(), mem.Config{Seed: uint64(every), Loss: 0.1, Delay: 30 * time.Millisecond, Jitter: 50 * time.Millisecond})

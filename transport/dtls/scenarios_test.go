@@ -29,9 +29,9 @@ func run(t *testing.T, s func(*testing.T, *scenarios.Transport)) {
 	t.Run("certificates", func(t *testing.T) { over(t, s, withCertificates(t)) })
 }
 
-// few is a scenario of chance, with few runs.
-func few(s func(*testing.T, *scenarios.Transport, uint64)) func(*testing.T, *scenarios.Transport) {
-	return func(t *testing.T, tr *scenarios.Transport) { s(t, tr, 2) }
+// of is a scenario of so many runs, or observers.
+func of(n uint64, s func(*testing.T, *scenarios.Transport, uint64)) func(*testing.T, *scenarios.Transport) {
+	return func(t *testing.T, tr *scenarios.Transport) { s(t, tr, n) }
 }
 
 // over runs a scenario in sessions, of which there has to be one at least.
@@ -107,9 +107,9 @@ func TestSend(t *testing.T) { run(t, scenarios.Send) }
 func TestBlocksInNon(t *testing.T) { run(t, scenarios.BlocksInNon) }
 
 // Proves 7959-2.4-08.
-func TestBlocksOverBadNetwork(t *testing.T) { run(t, few(scenarios.BlocksOverBadNetwork)) }
+func TestBlocksOverBadNetwork(t *testing.T) { run(t, of(2, scenarios.BlocksOverBadNetwork)) }
 
-func TestWindowOverBadNetwork(t *testing.T) { run(t, few(scenarios.WindowOverBadNetwork)) }
+func TestWindowOverBadNetwork(t *testing.T) { run(t, of(1, scenarios.WindowOverBadNetwork)) }
 
 // Proves 7959-2.4-01, 7959-2.4-04, 7959-2.4-s01.
 func TestWindowInMessages(t *testing.T) { run(t, scenarios.WindowInMessages) }
@@ -131,7 +131,7 @@ func TestObserveRebinding(t *testing.T) {
 func TestObserveClosed(t *testing.T) { run(t, scenarios.ObserveClosed) }
 
 // Proves 7641-4.5-03, 7641-4.3.1-01.
-func TestObserveSimulation(t *testing.T) { run(t, scenarios.ObserveSimulation) }
+func TestObserveSimulation(t *testing.T) { run(t, of(25, scenarios.ObserveSimulation)) }
 
 func TestObserveWired(t *testing.T) { run(t, scenarios.ObserveWired) }
 
@@ -172,7 +172,7 @@ func TestBodies(t *testing.T) { run(t, scenarios.Bodies) }
 func TestBodyChanges(t *testing.T) { run(t, scenarios.BodyChanges) }
 
 // Proves 7252-4.5-01.
-func TestLossyRequests(t *testing.T) { run(t, few(scenarios.LossyRequests)) }
+func TestLossyRequests(t *testing.T) { run(t, of(2, scenarios.LossyRequests)) }
 
 // Proves 7641-4.2-01, 7641-4.5-04, 7641-4.5-05.
 func TestObserveConfirm(t *testing.T) { run(t, scenarios.ObserveConfirm) }
