@@ -11,8 +11,9 @@ require (
 require go.yaml.in/yaml/v3 v3.0.5 // indirect
 
 require (
+	github.com/coapkit/coap/transport/dtls v0.0.0
 	github.com/dsnet/golib/memfile v1.0.0 // indirect
-	github.com/pion/dtls/v3 v3.1.15 // indirect
+	github.com/pion/dtls/v3 v3.1.15
 	github.com/pion/logging v0.2.4 // indirect
 	github.com/pion/transport/v5 v5.1.4 // indirect
 	github.com/stretchr/testify v1.12.1
@@ -24,3 +25,5 @@ require (
 )
 
 replace github.com/coapkit/coap => ..
+
+replace github.com/coapkit/coap/transport/dtls => ../transport/dtls

@@ -25,6 +25,18 @@ type load struct {
 	// Repeat is how often each request is sent again, with the same message ID, when it is answered.
 	Repeat int
 	PID    int // of the server, for its CPU time
+	// Secure is a load of secure sessions, or of the same sort without them; nil for none.
+	Secure *secureLoad `json:",omitempty"`
+}
+
+// secureLoad says what is done to a secure server.
+type secureLoad struct {
+	credentials
+	// Do is requests, handshakes (for a time), sessions (as many as there are clients, with a request each), or flood: handshakes
+	// that stay unfinished, then a good client.
+	Do     string
+	Resume bool // handshakes: resume sessions
+	Proven bool // flood: after they have shown that their address is theirs
 }
 
 // outcome is what came of a load.

@@ -4,6 +4,10 @@ package main
 
 import "errors"
 
+func generateSecure(load) (outcome, error) {
+	return outcome{}, errors.New("the load generator wants Linux")
+}
+
 func generate(load) (outcome, error) {
 	return outcome{}, errors.New("the load generator wants Linux")
 }

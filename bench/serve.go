@@ -17,6 +17,7 @@ import (
 	"github.com/coapkit/coap/echo"
 	"github.com/coapkit/coap/observe"
 	"github.com/coapkit/coap/transport"
+	"github.com/coapkit/coap/transport/dtls"
 	"github.com/coapkit/coap/transport/udp"
 )
 
@@ -30,6 +31,9 @@ type serveTask struct {
 	Sockets  int       // ours: on how many sockets to listen, 0 for one
 	Hold     int       // devices: answer nobody before as many have been asked
 	Remember int       // ours: Limits.RememberedBytes
+
+	Secure *credentials // ours, gocoap: serve over DTLS; nil for plain UDP
+	NoCID  bool         // ours: without connection IDs
 }
 
 var shortText, longBody = []byte("twenty bytes of text"), bytes.Repeat([]byte("sixteen bytes of"), 1<<16)
@@ -62,7 +66,7 @@ func serve(arg string) error {
 	case "ours":
 		return serveOurs(t)
 	case "gocoap":
-		return serveGoCoAP()
+		return serveGoCoAP(t)
 	case "devices":
 		return serveDevices(t)
 	case "nothing": // for the memory of an empty program
@@ -85,15 +89,11 @@ func untilParentEnds() {
 // serveOurs serves with this library. Whatever it does not say is the default.
 func serveOurs(t serveTask) error {
 	server := newOurs(t)
-	conns, err := udp.ListenShared("127.0.0.1:0", max(t.Sockets, 1), nil)
+	all, err := listenOurs(t)
 	if err != nil {
 		return err
 	}
-	all := make([]transport.Conn, len(conns))
-	for i, c := range conns {
-		all[i] = c
-	}
-	announce(conns[0].LocalAddr())
+	announce(all[0].LocalAddr())
 	go func() { fmt.Fprintln(os.Stderr, server.Serve(context.Background(), all...)) }()
 	untilClosed(func(string) any {
 		own := ownSizes()
@@ -101,6 +101,26 @@ func serveOurs(t serveTask) error {
 		return own
 	})
 	return nil
+}
+
+func listenOurs(t serveTask) ([]transport.Conn, error) {
+	if t.Secure != nil {
+		cfg, err := t.Secure.server()
+		if err != nil {
+			return nil, err
+		}
+		if t.NoCID {
+			cfg.ConnectionID = -1
+		}
+		c, err := dtls.Listen("127.0.0.1:0", cfg)
+		return []transport.Conn{c}, err
+	}
+	conns, err := udp.ListenShared("127.0.0.1:0", max(t.Sockets, 1), nil)
+	all := make([]transport.Conn, len(conns))
+	for i, c := range conns {
+		all[i] = c
+	}
+	return all, err
 }
 
 // newOurs returns a server with a route for everything that is measured.

@@ -8,12 +8,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/plgd-dev/go-coap/v3/dtls"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 	"github.com/plgd-dev/go-coap/v3/mux"
 	coapnet "github.com/plgd-dev/go-coap/v3/net"
 	"github.com/plgd-dev/go-coap/v3/options"
 	"github.com/plgd-dev/go-coap/v3/udp"
+	gocoap "github.com/plgd-dev/go-coap/v3/udp/client"
 )
 
 // subscribers are the observers of go-coap's /o: its documentation has servers keep them.
@@ -29,11 +31,7 @@ type subscriber struct {
 }
 
 // serveGoCoAP serves the same resources as ours by go-coap, with its router, as its documentation does.
-func serveGoCoAP() error {
-	l, err := coapnet.NewListenUDP("udp4", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
+func serveGoCoAP(t serveTask) error {
 	short := func(w mux.ResponseWriter, _ *mux.Message) {
 		_ = w.SetResponse(codes.Content, message.TextPlain, bytes.NewReader(shortText))
 	}
@@ -53,8 +51,33 @@ func serveGoCoAP() error {
 	} {
 		r.HandleFunc(path, h)
 	}
+	if t.Secure != nil {
+		return serveSecureGoCoAP(t, r)
+	}
+	l, err := coapnet.NewListenUDP("udp4", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
 	s := udp.NewServer(options.WithMux(r), options.WithErrors(func(error) {}))
 	announce(l.LocalAddr().(*net.UDPAddr).AddrPort())
+	go func() { fmt.Fprintln(os.Stderr, s.Serve(l)) }()
+	untilClosed(func(string) any { return ownSizes() })
+	return nil
+}
+
+// serveSecureGoCoAP serves over DTLS, as its documentation does, but keeps sessions that are idle, which it closes after 16 s else.
+func serveSecureGoCoAP(t serveTask, r *mux.Router) error {
+	cfg, err := t.Secure.pion()
+	if err != nil {
+		return err
+	}
+	l, err := coapnet.NewDTLSListener("udp4", "127.0.0.1:0", cfg)
+	if err != nil {
+		return err
+	}
+	s := dtls.NewServer(options.WithMux(r), options.WithErrors(func(error) {}),
+		options.WithInactivityMonitor(time.Hour, func(c *gocoap.Conn) { _ = c.Close() }))
+	announce(l.Addr().(*net.UDPAddr).AddrPort())
 	go func() { fmt.Fprintln(os.Stderr, s.Serve(l)) }()
 	untilClosed(func(string) any { return ownSizes() })
 	return nil
