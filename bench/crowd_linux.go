@@ -23,10 +23,11 @@ type crowd struct {
 
 	in, taken int // datagrams that were received, and those of them that were handed on
 
-	mu sync.Mutex // guards what is sent
-	// Lets through what the handshakes that are to stay unfinished may still send and receive; nil for all.
+	// What is let through, so that handshakes stay unfinished; nil for all. They are set before anything else is done.
 	sends, receives func(b []byte) bool
-	sent            int // datagrams
+
+	mu   sync.Mutex // guards what is sent
+	sent int        // datagrams
 }
 
 func openCrowd(server netip.AddrPort) (*crowd, error) {
@@ -73,6 +74,9 @@ func (c *crowd) ReadBatch(ds []transport.Datagram) (n int, err error) {
 func (c *crowd) WriteBatch(ds []transport.Datagram) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed.Load() {
+		return 0, net.ErrClosed
+	}
 	for i := range ds {
 		if c.sends != nil && !c.sends(ds[i].Data) {
 			continue
@@ -92,7 +96,7 @@ func (c *crowd) WriteBatch(ds []transport.Datagram) (int, error) {
 
 func (c *crowd) LocalAddr() netip.AddrPort { return member(0) }
 
-// Close ends ReadBatch. The socket stays until the process ends.
+// Close ends ReadBatch, and nothing more is sent. The socket stays until the process ends.
 func (c *crowd) Close() error {
 	c.closed.Store(true)
 	return nil

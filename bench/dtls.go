@@ -72,7 +72,7 @@ func (b *bench) dtls() (*part, error) {
 }
 
 func (b *bench) handshakes(psk, cert *credentials) *table {
-	again := oursSecure(ccm8+resumed, psk, serveTask{})
+	again := oursSecure(ccm8+noCID+resumed, psk, serveTask{NoCID: true}) // sessions with connection IDs begin anew
 	again.resume = true
 	subjects := []secureSubject{
 		oursSecure(ccm8, psk, serveTask{}), oursSecure(ccm8+noCID, psk, serveTask{NoCID: true}), again, goCoAPSecure(ccm8, psk),

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/transport/dtls"
 	"github.com/coapkit/coap/transport/udp"
 )
 
@@ -83,6 +84,59 @@ func TestLoadOfObservers(t *testing.T) {
 	}
 }
 
+// secureLoadOn puts a load on a secure server in this process, and returns its transport and what came of it.
+func secureLoadOn(t *testing.T, task serveTask, l load) (*dtls.Conn, outcome) {
+	t.Helper()
+	server := newOurs(task)
+	conns, err := listenOurs(task)
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(t.Context(), conns...) }()
+	t.Cleanup(func() {
+		require.NoError(t, server.Close())
+		require.NoError(t, <-served)
+	})
+	l.To, l.Path = conns[0].LocalAddr(), "/t"
+	if task.Secure != nil {
+		l.Secure.credentials = *task.Secure
+	}
+	out, err := generateSecure(l)
+	require.NoError(t, err)
+	require.Zero(t, out.Bad)
+	require.NotZero(t, out.Answered)
+	require.NotZero(t, out.P50)
+	require.Zero(t, server.Stats().Duplicates)
+	c, _ := conns[0].(*dtls.Conn)
+	return c, out
+}
+
+func TestSecureLoads(t *testing.T) {
+	psk := &credentials{Suite: dtls.PSKWithAES128GCMSHA256}
+	cert, err := withCertificate(dtls.ECDHEECDSAWithAES128CCM8)
+	require.NoError(t, err)
+	const short = 100 * time.Millisecond
+	for _, c := range []*credentials{nil, psk, cert} {
+		conn, _ := secureLoadOn(t, serveTask{Secure: c}, load{Clients: 3, Window: 2, Time: short, Secure: &secureLoad{Do: "requests"}})
+		if c != nil {
+			require.EqualValues(t, 3, conn.Stats().Begun)
+		}
+	}
+	conn, out := secureLoadOn(t, serveTask{Secure: psk}, load{Time: short, Secure: &secureLoad{Do: "handshakes"}})
+	require.GreaterOrEqual(t, conn.Stats().Begun, out.Answered)
+	require.Zero(t, conn.Stats().Resumed)
+	conn, _ = secureLoadOn(t, serveTask{Secure: psk, NoCID: true}, load{Time: 3 * short, Secure: &secureLoad{Do: "handshakes", Resume: true}})
+	require.NotZero(t, conn.Stats().Resumed)
+	conn, out = secureLoadOn(t, serveTask{Secure: psk}, load{Clients: 40, Window: 1, Once: true, Secure: &secureLoad{Do: "sessions"}})
+	require.EqualValues(t, 40, out.Answered)
+	require.Equal(t, 40, conn.Stats().Sessions, "they stay")
+	for _, proven := range []bool{false, true} {
+		conn, out = secureLoadOn(t, serveTask{Secure: psk}, load{Clients: 40, Once: true, Secure: &secureLoad{Do: "flood", Proven: proven}})
+		require.EqualValues(t, 1, out.Answered)
+		require.Equal(t, 40, conn.Stats().Handshakes)
+		require.Equal(t, 1, conn.Stats().Sessions)
+	}
+}
+
 // A client that has used up its message IDs goes on from another address, so that none of them is used twice.
 func TestAddressesOfClients(t *testing.T) {
 	g := generator{clients: make([]client, 3)}
@@ -101,7 +155,7 @@ func TestAddressesOfClients(t *testing.T) {
 func TestWholeRun(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "figures.md")
 	var text strings.Builder
-	for _, name := range []string{"machine", "server", "blockwise"} {
+	for _, name := range []string{"server", "blockwise"} {
 		text.WriteString("by hand: " + name + "\n" + opening(name) + closing(name) + "\n")
 	}
 	require.NoError(t, os.WriteFile(page, []byte(text.String()), 0o600))

@@ -41,10 +41,11 @@ func (b *bench) describe() string {
 	if b.limit != nil {
 		fmt.Fprintf(&w, " The C limit is missing, so that what is measured against it is not judged: %v.", b.limit)
 	}
-	w.WriteString(" The absolute figures say little about another machine, or about this one in another hour; " +
-		"the ratios, from runs that took turns, say more.")
 	return w.String()
 }
+
+const caution = "The absolute figures say little about another machine, or about this one in another hour; " +
+	"the ratios, from runs that took turns, say more."
 
 func multiarch() string {
 	switch runtime.GOARCH {

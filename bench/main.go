@@ -5,6 +5,7 @@
 //	go run ./bench -quick                   # the same in less than a minute, for a first look
 //	go run ./bench -only server,codec
 //	go run ./bench -write                   # puts the results into docs/performance.md
+//	go run ./bench -only dtls -write        # only these; what else stands there stays
 //
 // Each server is a process of its own, this program started again in another role, fresh for each run and on
 // a core of its own. Runs of those who are compared take turns, and each figure is the median of its rounds. The CPU
@@ -212,12 +213,18 @@ func (b *bench) time() time.Duration { return time.Duration(b.seconds * float64(
 
 // measure runs the sections and shows what they have found.
 func (b *bench) measure() error {
+	if err := b.findPlaces(); err != nil {
+		return err
+	}
 	machine := b.describe()
-	fmt.Printf("%s\n\n", machine)
-	done := map[string]string{"machine": machine}
+	fmt.Printf("%s %s\n\n", machine, caution)
+	done := map[string]string{}
+	if b.only == "" {
+		done["machine"] = machine + " " + caution
+	}
 	var plots []*plot
 	for _, s := range sections {
-		if b.only != "" && !strings.Contains(","+b.only+",", ","+s.name+",") {
+		if !b.chosen(s.name) {
 			continue
 		}
 		if s.linux && runtime.GOOS != "linux" {
@@ -233,6 +240,9 @@ func (b *bench) measure() error {
 		}
 		text := p.markdown(b.pictures())
 		fmt.Print(text)
+		if b.only != "" {
+			text = "In a run of its own. " + machine + "\n\n" + text // the page says for the others what they were measured on
+		}
 		done[s.name] = text
 		plots = append(plots, p.plots...)
 	}
@@ -245,6 +255,32 @@ func (b *bench) measure() error {
 		return fmt.Errorf("failed: %s", strings.Join(b.failed, "; "))
 	}
 	return nil
+}
+
+func (b *bench) chosen(section string) bool {
+	return b.only == "" || strings.Contains(","+b.only+",", ","+section+",")
+}
+
+// findPlaces reports whether the page has a place for what is to be put into it, before it takes minutes to find out.
+func (b *bench) findPlaces() error {
+	if !b.write {
+		return nil
+	}
+	page, err := b.read()
+	for _, s := range sections {
+		if err == nil && b.chosen(s.name) {
+			_, err = insert(page, s.name, "")
+		}
+	}
+	return err
+}
+
+func (b *bench) read() (string, error) {
+	page, err := os.ReadFile(b.page)
+	if err != nil {
+		return "", fmt.Errorf("run it from the root of the repository, or name a page with -o: %w", err)
+	}
+	return string(page), nil
 }
 
 // pictures returns the folder for plots, as the page refers to it.
@@ -268,11 +304,10 @@ func (p *part) markdown(pictures string) string {
 
 // publish puts the results into the page.
 func (b *bench) publish(done map[string]string, plots []*plot) error {
-	page, err := os.ReadFile(b.page)
+	text, err := b.read()
 	if err != nil {
-		return fmt.Errorf("run it from the root of the repository, or name a page with -o: %w", err)
+		return err
 	}
-	text := string(page)
 	for name, body := range done {
 		if text, err = insert(text, name, body); err != nil {
 			return err

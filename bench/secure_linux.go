@@ -26,10 +26,14 @@ type secure struct {
 	times histogram
 }
 
-func newSecure(l load) (*secure, error) {
+func newSecure(l load, mute bool) (*secure, error) {
 	c, err := openCrowd(l.To)
 	if err != nil {
 		return nil, err
+	}
+	if mute { // after its ClientHello nobody says anything more
+		c.sends = func(b []byte) bool { return len(b) > 13 && b[0] == 22 && b[13] == 1 }
+		c.receives = func([]byte) bool { return l.Secure.Proven }
 	}
 	s := &secure{load: l, crowd: c, conn: c}
 	if l.Secure.Suite == 0 {
@@ -45,12 +49,13 @@ func newSecure(l load) (*secure, error) {
 	return s, err
 }
 
-// generateSecure carries out l. Sessions are not closed in the end, so that the server keeps them.
+// generateSecure carries out l. Sessions are not ended, so that the server keeps them.
 func generateSecure(l load) (outcome, error) {
-	s, err := newSecure(l)
+	s, err := newSecure(l, l.Secure.Do == "flood")
 	if err != nil {
 		return outcome{}, err
 	}
+	defer s.crowd.Close()
 	switch l.Secure.Do {
 	case "requests":
 		err = s.requests()
@@ -143,12 +148,17 @@ func (s *secure) handshakes() error {
 	mu.Unlock()
 	time.Sleep(s.Time)
 	mu.Lock()
+	for late := time.Now().Add(10 * time.Second); count < atATime && time.Now().Before(late); { // as a busy machine may have it
+		mu.Unlock()
+		time.Sleep(10 * time.Millisecond)
+		mu.Lock()
+	}
 	s.out.Answered, s.out.CPU, s.out.Seconds = count, cpuTime(s.PID)-cpu, time.Since(from).Seconds()
 	mu.Unlock()
 	end.Store(true)
 	group.Wait()
-	if resumed := s.dtls.Stats().Resumed; s.Secure.Resume && resumed < count/2 {
-		return fmt.Errorf("only %d of %d sessions were resumed", resumed, count)
+	if resumed := s.dtls.Stats().Resumed; s.Secure.Resume && resumed == 0 && count > 2*few {
+		return fmt.Errorf("none of %d sessions was resumed", count)
 	}
 	return fail
 }
@@ -172,7 +182,7 @@ func (s *secure) forTime() func(mids uint16) bool {
 			warm, began = false, time.Now()
 			s.out, s.times = outcome{}, histogram{}
 			cpu = cpuTime(s.PID)
-		case !warm && (passed >= s.Time || mids >= midsOfAddress):
+		case !warm && (passed >= s.Time && (s.out.Answered > 0 || passed > s.Time+5*time.Second) || mids >= midsOfAddress):
 			s.out.CPU, s.out.Seconds = cpuTime(s.PID)-cpu, passed.Seconds()
 			return false
 		}
@@ -289,12 +299,8 @@ func (s *secure) unanswered(slots []flying) (n int) {
 // flood begins handshakes that stay unfinished, then sees how long one more client has to wait for an answer.
 func (s *secure) flood() error {
 	datagrams := s.Clients
-	// After its ClientHello nobody says anything more.
-	s.crowd.sends = func(b []byte) bool { return len(b) > 13 && b[0] == 22 && b[13] == 1 }
 	if s.Secure.Proven {
 		datagrams *= 2 // one more with the cookie
-	} else {
-		s.crowd.receives = func([]byte) bool { return false }
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	defer cancel()
@@ -305,10 +311,11 @@ func (s *secure) flood() error {
 		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(500 * time.Millisecond) // the server deals with them, and they do not yet send again
-	good, err := newSecure(load{To: s.To, PID: s.PID, Path: s.Path, Clients: 1, Window: 1, Secure: s.Secure})
+	good, err := newSecure(load{To: s.To, PID: s.PID, Path: s.Path, Clients: 1, Window: 1, Secure: s.Secure}, false)
 	if err != nil {
 		return err
 	}
+	defer good.crowd.Close()
 	began, cpu := time.Now(), cpuTime(s.PID)
 	for err = errors.New("not tried"); err != nil && ctx.Err() == nil; {
 		var session *transport.Session
