@@ -394,9 +394,14 @@ func (h *handshake) shakeHands(ctx context.Context, connect func() (*dtls.Conn, 
 	return s, nil
 }
 
+// plaintexts has room for what a record carries; on the stack, that would have to grow for it.
+var plaintexts = sync.Pool{New: func() any { return new([maxPlaintext]byte) }}
+
 // readAll returns what c has decrypted until its deadline.
 func readAll(c *dtls.Conn) (all [][]byte) {
-	b := make([]byte, maxPlaintext)
+	room := plaintexts.Get().(*[maxPlaintext]byte)
+	defer plaintexts.Put(room)
+	b := room[:]
 	for {
 		n, err := c.Read(b)
 		if timeout, ok := errors.AsType[net.Error](err); errors.Is(err, io.EOF) || ok && timeout.Timeout() {
