@@ -1,6 +1,7 @@
 package dtls
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -29,27 +30,29 @@ func twoEnds(t testing.TB, id CipherSuite, cid string) (a, b *session) {
 
 func BenchmarkRecord(b *testing.B) {
 	for _, id := range []CipherSuite{PSKWithAES128CCM8, PSKWithAES128GCMSHA256} {
-		x, y := twoEnds(b, id, "123456")
-		data := make([]byte, 64)
-		sealed, _ := x.seal(nil, typeData, data)
-		b.Run(id.String()+"/seal", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				sealed, _ = x.seal(sealed[:0], typeData, data)
-			}
-		})
-		copied := make([]byte, len(sealed))
-		b.Run(id.String()+"/open", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				copy(copied, sealed)
-				r, _, _ := nextRecord(copied, 6)
-				y.window = window{}
-				if _, _, _, ok := y.openRecord(&r); !ok {
-					b.Fatal("not authentic")
+		for _, n := range []int{32, 1024} {
+			x, y := twoEnds(b, id, "123456")
+			data := make([]byte, n)
+			sealed, _ := x.seal(nil, typeData, data)
+			b.Run(fmt.Sprintf("%v/%d/seal", id, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					sealed, _ = x.seal(sealed[:0], typeData, data)
 				}
-			}
-		})
+			})
+			copied := make([]byte, len(sealed))
+			b.Run(fmt.Sprintf("%v/%d/open", id, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					copy(copied, sealed)
+					r, _, _ := nextRecord(copied, 6)
+					y.window = window{}
+					if _, _, _, ok := y.openRecord(&r); !ok {
+						b.Fatal("not authentic")
+					}
+				}
+			})
+		}
 	}
 }
 

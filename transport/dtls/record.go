@@ -98,6 +98,7 @@ const maxAdditional = 23 + 255
 type work struct {
 	nonce      [12]byte
 	additional [maxAdditional]byte
+	sealed     []byte
 }
 
 var works = sync.Pool{New: func() any { return new(work) }}
@@ -131,7 +132,7 @@ func (p *protection) seal(dst []byte, typ contentType, word uint64, data []byte)
 	return dst
 }
 
-// open decrypts r in place. ok is false unless it is authentic.
+// open decrypts r in place. ok is false unless it is authentic, and r is as it was then: it may be of a handshake.
 func (p *protection) open(r *record) (typ contentType, data []byte, ok bool) {
 	n := len(r.body) - explicitNonce - p.Overhead()
 	if n < 0 || !bytes.Equal(r.cid, p.cid) {
@@ -142,8 +143,10 @@ func (p *protection) open(r *record) (typ contentType, data []byte, ok bool) {
 	copy(w.nonce[:], p.iv[:])
 	copy(w.nonce[4:], r.body)
 	sealed := r.body[explicitNonce:]
+	w.sealed = append(w.sealed[:0], sealed...)
 	plain, err := p.Open(sealed[:0], w.nonce[:], sealed, p.additional(w.additional[:0], r.typ, uint64(r.epoch)<<48|r.sequence, n))
 	if err != nil {
+		copy(sealed, w.sealed) // the ciphers clear it
 		return 0, nil, false
 	}
 	if r.typ != typeCID {
