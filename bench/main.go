@@ -2,7 +2,7 @@
 // machine: programs in C that answer without looking, where there is a C compiler.
 //
 //	go run ./bench                          # everything, some ten minutes; prints tables
-//	go run ./bench -quick                   # the same in less than a minute, for a first look
+//	go run ./bench -quick                   # the same in a minute or two, for a first look
 //	go run ./bench -only server,codec
 //	go run ./bench -write                   # puts the results into docs/performance.md
 //	go run ./bench -only dtls -write        # only these; what else stands there stays
