@@ -82,16 +82,16 @@ func (c *credentials) client() (*dtls.Config, error) {
 }
 
 // pion returns what a server of go-coap is configured with.
-func (c *credentials) pion() (*pion.Config, error) {
-	cfg := &pion.Config{CipherSuites: []pion.CipherSuiteID{pion.CipherSuiteID(c.Suite)}, ExtendedMasterSecret: pion.RequestExtendedMasterSecret}
-	var err error
-	if cfg.Certificates, err = c.certificates(); cfg.Certificates == nil {
-		cfg.PSK = func(identity []byte) ([]byte, error) {
-			if string(identity) != pskIdentity {
-				return nil, fmt.Errorf("nobody is called %q", identity)
-			}
-			return pskKey, nil
-		}
+func (c *credentials) pion() ([]pion.ServerOption, error) {
+	opts := []pion.ServerOption{pion.WithCipherSuites(pion.CipherSuiteID(c.Suite))}
+	certificates, err := c.certificates()
+	if certificates != nil {
+		return append(opts, pion.WithCertificates(certificates...)), err
 	}
-	return cfg, err
+	return append(opts, pion.WithPSK(func(identity []byte) ([]byte, error) {
+		if string(identity) != pskIdentity {
+			return nil, fmt.Errorf("nobody is called %q", identity)
+		}
+		return pskKey, nil
+	})), err
 }

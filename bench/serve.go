@@ -35,7 +35,6 @@ type serveTask struct {
 	Secure *credentials // ours, gocoap: serve over DTLS; nil for plain UDP
 	NoCID  bool         // ours: without connection IDs
 
-	MaxHandshakes int // ours
 }
 
 var shortText, longBody = []byte("twenty bytes of text"), bytes.Repeat([]byte("sixteen bytes of"), 1<<16)
@@ -114,7 +113,6 @@ func listenOurs(t serveTask) ([]transport.Conn, error) {
 		if t.NoCID {
 			cfg.ConnectionID = -1
 		}
-		cfg.MaxHandshakes = t.MaxHandshakes
 		c, err := dtls.Listen("127.0.0.1:0", cfg)
 		return []transport.Conn{c}, err
 	}

@@ -67,11 +67,11 @@ func serveGoCoAP(t serveTask) error {
 
 // serveSecureGoCoAP serves over DTLS, as its documentation does, but keeps sessions that are idle, which it closes after 16 s else.
 func serveSecureGoCoAP(t serveTask, r *mux.Router) error {
-	cfg, err := t.Secure.pion()
+	opts, err := t.Secure.pion()
 	if err != nil {
 		return err
 	}
-	l, err := coapnet.NewDTLSListener("udp4", "127.0.0.1:0", cfg)
+	l, err := coapnet.NewDTLSListener("udp4", "127.0.0.1:0", coapnet.NewDTLSServerOptions(opts...))
 	if err != nil {
 		return err
 	}
