@@ -237,6 +237,9 @@ func TestClientSteps(t *testing.T) {
 		{name: "an earlier block acknowledged in the end", cfg: blockwise.ClientConfig{BlockSize: 16}, req: step{request: "PUT /a"}, send: 20, steps: []step{
 			{"PUT /a 1:0/1/16 +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/0/16 +4", "2.31 1:0/1/16"},
 		}, err: blockwise.ErrBadResponse},
+		{name: "an earlier block acknowledged as the last", cfg: blockwise.ClientConfig{BlockSize: 16}, req: step{request: "PUT /a"}, send: 20, steps: []step{
+			{"PUT /a 1:0/1/16 +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/0/16 +4", "2.04 1:0/0/16"},
+		}, err: blockwise.ErrBadResponse},
 		{name: "upload is lost", cfg: blockwise.ClientConfig{BlockSize: 16}, req: step{request: "PUT /a"}, send: 20, steps: []step{
 			{"PUT /a 1:0/1/16 +16", "2.31 1:0/1/16"}, {"PUT /a 1:1/0/16 +4", "lost"},
 		}, err: blockwise.ErrInterrupted},
