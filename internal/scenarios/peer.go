@@ -3,6 +3,8 @@ package scenarios
 import (
 	"context"
 	"encoding/hex"
+	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -157,6 +159,9 @@ func (b *bridge) inward() {
 			continue
 		}
 		e := b.end(ds[0].Remote)
+		if e == nil {
+			return
+		}
 		b.mu.Lock()
 		e.session = ds[0].Session
 		b.mu.Unlock()
@@ -188,15 +193,19 @@ func (b *bridge) outward(e *end, remote netip.AddrPort) {
 	}
 }
 
-// end returns the one who has an address.
+// end returns the one who has an address, nil if the scenario is over.
 func (b *bridge) end(remote netip.AddrPort) *end {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.ends[remote]
 	if e == nil {
 		conn, err := b.near.Listen(remote)
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
 		if err != nil {
 			b.t.Errorf("the peer cannot talk to %v: %v", remote, err)
+			return nil
 		}
 		e = &end{conn: conn}
 		b.ends[remote] = e
