@@ -205,8 +205,8 @@ func (ep *Endpoint) flush() {
 	ep.send()
 }
 
-// flushTogether is flush for a worker. Others that are about to finish do so first, so that their answers
-// leave in the same batch.
+// flushTogether is flush for who is one of several. Others that are about to send something do so first, so that it
+// leaves in the same batch.
 func (ep *Endpoint) flushTogether() {
 	if ep.flushing {
 		ep.mu.Unlock()

@@ -204,7 +204,11 @@ func (ep *Endpoint) launch(to engine.Target, req *Request, w *waiter) (id engine
 		ep.sentOneWay() // it is over already
 		return id, nil
 	}
-	ep.flush()
+	if ep.eng.Exchanges() > 1 {
+		ep.flushTogether() // who waits for an answer that has come with others is about to ask for more
+	} else {
+		ep.flush()
+	}
 	return id, err
 }
 

@@ -122,6 +122,9 @@ func New(cfg Config, now time.Time) *Engine {
 	return e
 }
 
+// Exchanges returns how many exchanges that we have started are not over.
+func (e *Engine) Exchanges() int { return e.exchangePool.live }
+
 // EventKind says what an Event is about.
 type EventKind uint8
 
