@@ -591,6 +591,7 @@ func (c *Conn) Dial(ctx context.Context, remote netip.AddrPort, name string) (*t
 			defer c.mu.Unlock()
 			if h.waiters--; h.waiters == 0 {
 				h.stop(Failed, ctx.Err())
+				c.leave(h) // the next Dial begins another one
 			}
 			return nil, ctx.Err()
 		}
