@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/coaptest"
 	"github.com/coapkit/coap/examples/tradfri/gateway"
 	"github.com/coapkit/coap/transport"
 	"github.com/coapkit/coap/transport/dtls"
@@ -187,11 +188,11 @@ func TestFailures(t *testing.T) {
 
 		h.fail("nothing with this number", "on", "65599")
 		h.do("on", "65538") // the gateway does not know yet
-		time.Sleep(10 * time.Second)
+		coaptest.Pass(10 * time.Second)
 		h.fail("Cellar (65538) cannot be reached by the gateway", "on", "65538")
 		require.Contains(h, h.do("devices"), "65538  Cellar  off, not reachable")
 
-		time.Sleep(43 * 24 * time.Hour)
+		coaptest.Pass(43 * 24 * time.Hour)
 		h.fail("the gateway does not know "+name+" any more", "devices")
 	})
 }
@@ -227,8 +228,7 @@ func (h *house) watch(id string) *watching {
 
 // pass lets time pass and returns what has been written, without the times.
 func (w *watching) pass(d time.Duration) []string {
-	time.Sleep(d)
-	synctest.Wait()
+	coaptest.Pass(d)
 	var lines []string
 	for line := range strings.Lines(w.out.String()) {
 		_, text, _ := strings.Cut(strings.TrimSpace(line), "  ")

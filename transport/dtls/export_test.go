@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/coapkit/coap/coaptest"
 )
 
 // A server restarts, and its clients do not notice: their sessions go on, in both directions. A copy of something from before the
@@ -65,7 +67,7 @@ func TestRestartWithoutExport(t *testing.T) {
 		p.server = p.listen(serverAddr, pskServer())
 		send(t, p.client, atClient, "lost")
 		synctest.Wait()
-		time.Sleep(time.Minute)
+		coaptest.Pass(time.Minute)
 		require.EqualValues(t, 1, p.server.Stats().Unknown)
 		p.client.Doubt(atClient, time.Minute)
 		requireEnd(t, p.client, atClient, Silent)
@@ -75,7 +77,7 @@ func TestRestartWithoutExport(t *testing.T) {
 		require.Equal(t, "there", string(d.Data))
 		send(t, p.server, d.Session, "and back")
 		receive(t, p.client)
-		time.Sleep(time.Minute)
+		coaptest.Pass(time.Minute)
 		p.client.Doubt(s, 61*time.Second)
 		require.Equal(t, 1, p.client.Stats().Sessions, "something has come meanwhile")
 		p.close()

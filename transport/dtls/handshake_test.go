@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coapkit/coap/coaptest"
 	"github.com/coapkit/coap/transport"
 	"github.com/coapkit/coap/transport/mem"
 )
@@ -66,7 +67,7 @@ func TestRefusals(t *testing.T) {
 				e := requireCause(t, p, c.want)
 				require.NotEmpty(t, e.Error())
 				synctest.Wait()
-				time.Sleep(time.Minute)
+				coaptest.Pass(time.Minute)
 				st := p.server.Stats()
 				require.Zero(t, st.Handshakes)
 				require.Zero(t, st.Sessions)
@@ -86,11 +87,11 @@ func TestHangsUp(t *testing.T) {
 			_, err := p.client.Dial(context.Background(), serverAddr, "")
 			failed <- err
 		}()
-		time.Sleep(time.Second)
+		coaptest.Pass(time.Second)
 		bye := []byte{byte(typeAlert), 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 99, 0, 2, alertWarning, closeNotify}
 		_, err := p.server.inner.WriteBatch([]transport.Datagram{{Data: bye, Remote: clientAddr}})
 		require.NoError(t, err)
-		time.Sleep(time.Second)
+		coaptest.Pass(time.Second)
 		synctest.Wait()
 		select {
 		case err := <-failed:
@@ -189,7 +190,7 @@ func TestWrongKeySoon(t *testing.T) {
 			requireCause(t, p, WrongKey)
 			require.Less(t, time.Since(begin), 2*time.Second)
 			synctest.Wait()
-			time.Sleep(time.Second)
+			coaptest.Pass(time.Second)
 			require.EqualValues(t, 1, p.server.Stats().Failed[WrongKey])
 			p.close()
 		})
@@ -202,7 +203,7 @@ func TestDoubledHandshake(t *testing.T) {
 		p := newPair(t, pskClient("lamp"), pskServer())
 		p.net.SetConfig(mem.Config{Delay: 10 * time.Millisecond, Duplicate: 1})
 		p.dial()
-		time.Sleep(time.Minute)
+		coaptest.Pass(time.Minute)
 		require.Equal(t, 1, p.server.Stats().Sessions)
 		require.Zero(t, p.server.Stats().Failed[WrongKey])
 		p.close()
@@ -242,7 +243,7 @@ func TestHandshakeLoss(t *testing.T) {
 			s := p.dial()
 			send(t, p.client, s, "ping")
 			if lost >= 6 { // the datagram itself, if not the end of the handshake again
-				time.Sleep(time.Second)
+				coaptest.Pass(time.Second)
 				send(t, p.client, s, "ping")
 			}
 			require.Equal(t, "ping", string(receive(t, p.server).Data))

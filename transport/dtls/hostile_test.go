@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coapkit/coap/coaptest"
 	"github.com/coapkit/coap/transport"
 	"github.com/coapkit/coap/transport/mem"
 )
@@ -70,7 +71,7 @@ func TestUnfinishedHandshakes(t *testing.T) {
 		begin := time.Now()
 		p.requireServed()
 		require.Less(t, time.Since(begin), time.Second)
-		time.Sleep(time.Minute)
+		coaptest.Pass(time.Minute)
 		st := p.server.Stats()
 		require.Zero(t, st.Handshakes)
 		require.Nil(t, p.server.unproven.first, "nothing is kept of those that are over")
@@ -97,7 +98,7 @@ func TestUnfinishedProvenHandshakes(t *testing.T) {
 			defer c.Close()
 			go func() { _, _ = c.Dial(context.Background(), serverAddr, "") }()
 		}
-		time.Sleep(500 * time.Millisecond)
+		coaptest.Pass(500 * time.Millisecond)
 		require.Equal(t, 50, p.server.Stats().Handshakes)
 		p.lose(func(b []byte) bool { return false })
 		begin := time.Now()
@@ -120,7 +121,7 @@ func TestProvenHandshakesStay(t *testing.T) {
 			_, err := p.client.Dial(context.Background(), serverAddr, "")
 			got <- err
 		}()
-		time.Sleep(1300 * time.Millisecond) // it has sent the cookie back
+		coaptest.Pass(1300 * time.Millisecond) // it has sent the cookie back
 		for n := range 500 {
 			p.inject(stranger(n), hello)
 		}
@@ -151,7 +152,7 @@ func TestFailedHandshakes(t *testing.T) {
 			c.Close()
 		}
 		p.requireServed()
-		time.Sleep(time.Minute)
+		coaptest.Pass(time.Minute)
 		st := p.server.Stats()
 		require.Zero(t, st.Handshakes)
 		require.Nil(t, p.server.unproven.first, "nothing is kept of those that are over")
@@ -196,7 +197,7 @@ func TestResumptionWantsCookie(t *testing.T) {
 			from := stranger(len(name))
 			p.inject(from, forged)
 			synctest.Wait()
-			time.Sleep(9 * time.Second)
+			coaptest.Pass(9 * time.Second)
 			require.NotZero(t, answered[from], name)
 			require.Less(t, answered[from], len(forged), name)
 		}
@@ -248,7 +249,7 @@ func TestDamagedHandshakes(t *testing.T) {
 			}
 		}
 		p.requireServed()
-		time.Sleep(time.Minute)
+		coaptest.Pass(time.Minute)
 		require.Zero(t, p.server.Stats().Handshakes)
 		require.Equal(t, 1, p.server.Stats().Sessions)
 		p.close() // and no goroutine is left, which the bubble sees to

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coapkit/coap/coaptest"
 	"github.com/coapkit/coap/transport"
 	"github.com/coapkit/coap/transport/mem"
 )
@@ -111,7 +112,7 @@ func TestReplayDoesNotMove(t *testing.T) {
 		d := receive(t, p.server)
 		require.Equal(t, "held back", string(d.Data))
 		synctest.Wait()
-		time.Sleep(time.Second)
+		coaptest.Pass(time.Second)
 		st := p.server.Stats()
 		require.Zero(t, st.Moved)
 		require.EqualValues(t, 1, st.NotAuthentic)
@@ -131,7 +132,7 @@ func TestNoConnectionID(t *testing.T) {
 		require.NoError(t, err)
 		send(t, p.client, atClient, "from elsewhere")
 		synctest.Wait()
-		time.Sleep(time.Second)
+		coaptest.Pass(time.Second)
 		require.EqualValues(t, 1, p.server.Stats().Unknown)
 		p.close()
 	})
@@ -173,11 +174,11 @@ func TestReplaced(t *testing.T) {
 		_, err := p.client.inner.WriteBatch([]transport.Datagram{{Data: forged, Remote: serverAddr}})
 		require.NoError(t, err)
 		synctest.Wait()
-		time.Sleep(time.Second)
+		coaptest.Pass(time.Second)
 		require.Equal(t, 1, p.server.Stats().Handshakes)
 		send(t, p.client, atClient, "still here")
 		require.Equal(t, "still here", string(receive(t, p.server).Data))
-		time.Sleep(time.Minute)
+		coaptest.Pass(time.Minute)
 		require.Zero(t, p.server.Stats().Handshakes)
 		send(t, p.server, atServer, "as ever")
 		require.Equal(t, "as ever", string(receive(t, p.client).Data))
@@ -205,7 +206,7 @@ func TestIdle(t *testing.T) {
 		server.IdleTimeout = time.Hour
 		p, atClient, atServer := established(t, pskClient("lamp"), server)
 		for range 5 {
-			time.Sleep(50 * time.Minute)
+			coaptest.Pass(50 * time.Minute)
 			send(t, p.client, atClient, "here")
 			receive(t, p.server)
 		}
@@ -228,7 +229,7 @@ func TestEvicted(t *testing.T) {
 			c := p.listen(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i)}), 40000), pskClient("lamp"))
 			t.Cleanup(func() { c.Close() })
 			if i == 2 { // the first is in use
-				time.Sleep(time.Second)
+				coaptest.Pass(time.Second)
 				send(t, p.client, sessions[0], "here")
 				receive(t, p.server)
 			}
