@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import sys
+import threading
 from queue import Empty
 from urllib.parse import urlsplit
 
@@ -18,15 +19,38 @@ from coapthon.client.helperclient import HelperClient
 from coapthon.utils import generate_random_token
 
 
+class Client(HelperClient):
+    """A client whose receiving thread waits while a request is being sent.
+
+    CoAPthon starts the retransmission of a request after it has sent it; if the response comes first and the receiving
+    thread sends the next block, the request has no message ID at that moment, and the sending thread fails.
+    """
+
+    def __init__(self, server):
+        super().__init__(server)
+        self.sending = threading.Lock()
+        receive = self.protocol._messageLayer.receive_response
+
+        def receive_response(message):
+            with self.sending:
+                return receive(message)
+
+        self.protocol._messageLayer.receive_response = receive_response
+
+    def send(self, message):
+        with self.sending:
+            self.protocol.send_message(message)
+
+
 def observe(request):
     uri = urlsplit(request["uri"])
-    client = HelperClient((uri.hostname, uri.port))
+    client = Client((uri.hostname, uri.port))
     token = generate_random_token(2)
-    client.protocol.send_message(registration(client, uri.path, token, 0))
+    client.send(registration(client, uri.path, token, 0))
     for _ in range(request["observe"]):
         show(client.queue.get(timeout=request["wait"]))
     # HelperClient.cancel_observing rejects a notification that it has received long ago.
-    client.protocol.send_message(registration(client, uri.path, token, 1))
+    client.send(registration(client, uri.path, token, 1))
     client.queue.get(timeout=request["wait"])
     print(json.dumps({"ended": True}), flush=True)
     sys.stdin.read()
@@ -45,7 +69,7 @@ def show(response):
 
 def exchange(request):
     uri = urlsplit(request["uri"])
-    client = HelperClient((uri.hostname, uri.port))
+    client = Client((uri.hostname, uri.port))
     message = client.mk_request(defines.Codes.GET, uri.path)
     message.code = int(request["method"][2:])
     message.token = generate_random_token(2)
@@ -65,7 +89,7 @@ def exchange(request):
         else:
             message.block2 = block
     # HelperClient.send_request waits for ever for a separate response, since it has another message ID.
-    client.protocol.send_message(message)
+    client.send(message)
     try:
         response = client.queue.get(timeout=request["wait"])
     except Empty:
