@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds every wait for a peer. It is only used up when something is broken.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // within returns a context for one step of a test that waits for a peer.
 func within(t *testing.T) context.Context {

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait for a peer. It is only used up when something is broken.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // loopback is the host of all tests.
 var loopback = netip.MustParseAddr("127.0.0.1")
