@@ -134,8 +134,8 @@ func TestComposeWithObserve(t *testing.T) {
 	for name, size := range map[string]int{"one message": 10, "blocks": 3000} {
 		bubble(t, name, func(t *testing.T) {
 			network := mem.NewNetwork(mem.Config{Delay: 10 * time.Millisecond})
-			m := &meter{size: size}
-			server := endpoint(t, listen(t, network, serverAddr), coap.Wrap(m.mux(), transforming(t)), nil)
+			m := &meter{Size: size}
+			server := endpoint(t, listen(t, network, serverAddr), coap.Wrap(m.Mux(), transforming(t)), nil)
 			c := &coap.Client{Endpoint: endpoint(t, listen(t, network, peerAddr), nil, nil)}
 			seen := 0
 			for n, err := range c.Observe(t.Context(), "coap://"+serverAddr.String()+"/meter") {
@@ -149,7 +149,7 @@ func TestComposeWithObserve(t *testing.T) {
 				if seen++; seen == 3 {
 					break
 				}
-				m.set(seen)
+				m.Set(seen)
 				server.Notify("/meter")
 			}
 			require.Equal(t, 3, seen)

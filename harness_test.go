@@ -1,21 +1,18 @@
 package coap_test
 
 import (
-	"context"
 	"encoding/hex"
 	"net/netip"
 	"slices"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/coapkit/coap"
 	"github.com/coapkit/coap/coaptest"
+	"github.com/coapkit/coap/internal/scenarios"
 	"github.com/coapkit/coap/message"
-	"github.com/coapkit/coap/transport"
 	"github.com/coapkit/coap/transport/mem"
 )
 
@@ -31,6 +28,22 @@ var (
 
 // defaultLeisure is DEFAULT_LEISURE (RFC 7252 section 4.8).
 const defaultLeisure = 5 * time.Second
+
+// Handlers and calls are those of the scenarios.
+var (
+	endpoint = scenarios.Endpoint
+	request  = scenarios.Request
+	do       = scenarios.Do
+	async    = scenarios.Async
+	asyncDo  = scenarios.AsyncDo
+	echo     = scenarios.Echo
+	slow     = scenarios.Slow
+)
+
+type (
+	result = scenarios.Result
+	meter  = scenarios.Meter
+)
 
 // rig is a live endpoint in a simulated network, and one scripted peer.
 type rig struct {
@@ -67,14 +80,6 @@ func listen(t testing.TB, network *mem.Network, at netip.AddrPort) *mem.Conn {
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
 	return conn
-}
-
-func endpoint(t testing.TB, conn transport.Conn, h coap.Handler, cfg *coap.Config) *coap.Endpoint {
-	t.Helper()
-	ep, err := coap.NewEndpoint(conn, h, cfg)
-	require.NoError(t, err)
-	t.Cleanup(func() { ep.Close() })
-	return ep
 }
 
 // pass lets time pass, then waits until everything has come to rest.
@@ -152,73 +157,6 @@ func (p *peer) wantNothing(why string) {
 	if p.Pending() > 0 {
 		p.Fatalf("%s: want nothing, got %v", why, p.Next())
 	}
-}
-
-// result is what a call that takes its time has come to.
-type result struct {
-	resp coap.Response
-	err  error
-	took time.Duration
-	done bool
-	mu   sync.Mutex
-}
-
-// async makes a round trip in the background.
-func async(ctx context.Context, rt coap.RoundTripper, req *coap.Request) *result {
-	return asyncDo(func(resp *coap.Response) error { return rt.RoundTrip(ctx, req, resp) })
-}
-
-func asyncDo(do func(*coap.Response) error) *result {
-	r, start := new(result), time.Now()
-	go func() {
-		var resp coap.Response
-		err := do(&resp)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.resp, r.err, r.took, r.done = resp, err, time.Since(start), true
-	}()
-	return r
-}
-
-// isDone reports whether the call has returned.
-func (r *result) isDone() bool {
-	synctest.Wait()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.done
-}
-
-// requireCode expects that the call has returned with this response.
-func (r *result) requireCode(t testing.TB, why, code string) *coap.Response {
-	t.Helper()
-	require.True(t, r.isDone(), "%s: the call has returned", why)
-	require.NoError(t, r.err, why)
-	require.Equal(t, code, r.resp.Code.Dotted(), why)
-	return &r.resp
-}
-
-// requireErr expects that the call has failed like this.
-func (r *result) requireErr(t testing.TB, why string, want error) {
-	t.Helper()
-	require.True(t, r.isDone(), "%s: the call has returned", why)
-	require.ErrorIs(t, r.err, want, why)
-}
-
-// request makes a request to an address.
-func request(t testing.TB, method coap.Code, to netip.AddrPort, target string) *coap.Request {
-	t.Helper()
-	req, err := coap.NewRequest(method, target)
-	require.NoError(t, err)
-	req.To = to
-	return req
-}
-
-// do makes a round trip that must succeed.
-func do(t testing.TB, rt coap.RoundTripper, req *coap.Request) *coap.Response {
-	t.Helper()
-	resp := new(coap.Response)
-	require.NoError(t, rt.RoundTrip(context.Background(), req, resp))
-	return resp
 }
 
 // sizes are the tables of an endpoint: all zero when nothing is left.

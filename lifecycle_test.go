@@ -22,9 +22,9 @@ func TestTransportFails(t *testing.T) {
 		broken := &brokenConn{Conn: listen(t, r.net, peerAddr2), broken: make(chan struct{})}
 		s := &coap.Server{Handler: newResources()}
 		served := asyncDo(func(*coap.Response) error { return s.Serve(context.Background(), broken) })
-		require.False(t, served.isDone())
+		require.False(t, served.IsDone())
 		close(broken.broken)
-		served.requireErr(t, "Serve says why", errBroken)
+		served.RequireErr(t, "Serve says why", errBroken)
 	})
 }
 
@@ -46,7 +46,7 @@ func TestServer(t *testing.T) {
 		r.peer = r.newPeer(peerAddr)
 		conn := listen(t, r.net, serverAddr)
 		served := asyncDo(func(*coap.Response) error { return s.Serve(ctx, conn) })
-		require.False(t, served.isDone())
+		require.False(t, served.IsDone())
 		return r, served
 	}
 	bubble(t, "context ends", func(t *testing.T) {
@@ -60,8 +60,8 @@ func TestServer(t *testing.T) {
 		require.Equal(t, serverAddr, s.LocalAddr())
 		require.EqualValues(t, 1, s.Stats().Requests)
 		cancel()
-		require.True(t, served.isDone())
-		require.NoError(t, served.err)
+		require.True(t, served.IsDone())
+		require.NoError(t, served.Err)
 		r.peer.send("CON GET mid=2 path=plain")
 		r.peer.wantNothing("closed")
 		require.NoError(t, s.Close())
@@ -79,8 +79,8 @@ func TestServer(t *testing.T) {
 		s := &coap.Server{}
 		_, served := start(t, s, context.Background())
 		require.NoError(t, s.Close())
-		require.True(t, served.isDone())
-		require.NoError(t, served.err)
+		require.True(t, served.IsDone())
+		require.NoError(t, served.Err)
 		require.NoError(t, s.Close())
 		require.NoError(t, s.Shutdown(context.Background()))
 	})
@@ -93,8 +93,8 @@ func TestServer(t *testing.T) {
 		require.NoError(t, s.Shutdown(context.Background()))
 		require.Equal(t, slowTime, time.Since(start))
 		r.peer.want("the answer", "NON 2.05 tok=01")
-		require.True(t, served.isDone())
-		require.NoError(t, served.err)
+		require.True(t, served.IsDone())
+		require.NoError(t, served.Err)
 	})
 	bubble(t, "twice", func(t *testing.T) {
 		s := &coap.Server{Handler: newResources()}
@@ -103,7 +103,7 @@ func TestServer(t *testing.T) {
 		require.ErrorContains(t, s.Serve(context.Background(), second), "serves already")
 		_, err := second.ReadBatch(make([]transport.Datagram, 1))
 		require.ErrorIs(t, err, net.ErrClosed, "the second Conn is closed all the same")
-		require.False(t, served.isDone())
+		require.False(t, served.IsDone())
 		r.peer.send("CON GET mid=1 path=plain")
 		r.peer.want("the first serves", "ACK 2.05")
 		s.Close()
@@ -153,13 +153,13 @@ func TestCloseWhileSending(t *testing.T) {
 		}
 		<-stuck.sending
 		closed := asyncDo(func(*coap.Response) error { return ep.Close() })
-		require.False(t, closed.isDone(), "a datagram is being sent")
+		require.False(t, closed.IsDone(), "a datagram is being sent")
 		close(stuck.gone)
-		require.True(t, closed.isDone())
+		require.True(t, closed.IsDone())
 		r.peer.want("it was sent", "CON GET")
 		cancel()
 		for _, c := range calls {
-			c.requireErr(t, "ended", coap.ErrClosed)
+			c.RequireErr(t, "ended", coap.ErrClosed)
 		}
 		require.NoError(t, ep.Close())
 		require.ErrorIs(t, ep.Ping(context.Background(), peerAddr), coap.ErrClosed)

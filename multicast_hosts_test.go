@@ -185,13 +185,13 @@ func TestObserveGroup(t *testing.T) {
 		var servers []*coap.Endpoint
 		meters := make([]meter, 3)
 		for i := range meters {
-			meters[i].size = 20
+			meters[i].Size = 20
 			if i == 1 {
-				meters[i].size = 2000 // its rest is fetched by unicast
+				meters[i].Size = 2000 // its rest is fetched by unicast
 			}
 			conn := node(t, network, 5683, link(1, i+1))
 			require.NoError(t, conn.Join(groupAddr.Addr(), 0))
-			servers = append(servers, endpoint(t, conn, meters[i].mux(), nil))
+			servers = append(servers, endpoint(t, conn, meters[i].Mux(), nil))
 		}
 		c := &coap.Client{Endpoint: endpoint(t, node(t, network, 0, link(1, 9)), nil, nil)}
 		network.Cut(link(1, 3).Addrs[0], link(1, 9).Addrs[0])
@@ -215,7 +215,7 @@ func TestObserveGroup(t *testing.T) {
 				require.Zero(t, servers[2].Observers("/meter"), "it was not reached")
 				network.Heal()
 				for i := range meters {
-					meters[i].set(7)
+					meters[i].Set(7)
 					servers[i].Notify("/meter")
 				}
 			case first == 1 && values[link(1, 1).Addrs[0]] == "7 22" && values[link(1, 2).Addrs[0]] == "7 2002":

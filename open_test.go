@@ -77,10 +77,10 @@ func TestOpen(t *testing.T) {
 		require.NoError(t, err)
 		get := r.peer.want("request", "CON GET")
 		waiting := asyncDo(func(resp *coap.Response) error { return rs.Next(context.Background(), resp) })
-		require.False(t, waiting.isDone())
+		require.False(t, waiting.IsDone())
 		require.NoError(t, rs.Close())
 		require.NoError(t, rs.Close())
-		waiting.requireErr(t, "it does not wait on", coap.ErrClosed)
+		waiting.RequireErr(t, "it does not wait on", coap.ErrClosed)
 		r.peer.send("CON 2.05 mid=1 tok=%s opt=6:01", get.Token)
 		r.peer.want("rejected", "RST 0.00 mid=1")
 

@@ -148,13 +148,13 @@ func TestResponseWithUnknownOption(t *testing.T) {
 			} else {
 				r.peer.wantNothing("rejected in silence")
 			}
-			ours.requireErr(t, "the caller is told", coap.ErrBadOption)
+			ours.RequireErr(t, "the caller is told", coap.ErrBadOption)
 			require.EqualValues(t, 1, r.ep.Stats().Unusable)
 
 			ours = async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/x"))
 			asked = r.peer.want("", "CON GET")
 			r.peer.send("ACK 2.05 mid=%d tok=%s opt=66:", asked.MessageID, asked.Token)
-			ours.requireCode(t, "elective", "2.05")
+			ours.RequireCode(t, "elective", "2.05")
 			r.requireForgotten()
 		})
 	}
@@ -327,7 +327,7 @@ func TestOptionsOutOfPlace(t *testing.T) {
 			ours := async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/x"))
 			asked := r.peer.want("", "CON GET")
 			r.peer.send("ACK 2.05 mid=%d tok=%s opt=%d:", asked.MessageID, asked.Token, n)
-			ours.requireErr(t, "unusable", coap.ErrBadOption)
+			ours.RequireErr(t, "unusable", coap.ErrBadOption)
 		})
 	}
 	bubble(t, "request", func(t *testing.T) {

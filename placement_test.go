@@ -204,7 +204,7 @@ func TestWaitBesideHandler(t *testing.T) {
 		ours := async(ctx, r.ep, request(t, coap.GET, peerAddr, "/ours"))
 		r.peer.want("our request leaves although a handler has the loop", "CON GET path=ours")
 		cancel()
-		ours.requireErr(t, "canceled", context.Canceled)
+		ours.RequireErr(t, "canceled", context.Canceled)
 		close(release)
 		r.peer.want("it answers", "ACK 2.05 mid=1 pay=done")
 	})

@@ -5,44 +5,27 @@ import (
 	"errors"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/coapkit/coap"
+	"github.com/coapkit/coap/internal/scenarios"
 	"github.com/coapkit/coap/message"
 )
 
 // How long GET /slow takes.
-const slowTime = 1500 * time.Millisecond
+const slowTime = scenarios.SlowTime
 
 // resources is a server with one resource of each kind.
 type resources struct {
-	*coap.Mux
+	*scenarios.Resources
 	mu    sync.Mutex
-	hits  map[string]int // by pattern
-	value []byte         // of /a
+	value []byte // of /a
 }
 
 func newResources() *resources {
-	s := &resources{Mux: coap.NewMux(), hits: make(map[string]int), value: []byte("v0")}
-	s.Use(func(next coap.Handler) coap.Handler {
-		return coap.HandlerFunc(func(w *coap.Response, r *coap.Request) error {
-			s.mu.Lock()
-			s.hits[r.Pattern()]++
-			s.mu.Unlock()
-			return next.ServeCoAP(w, r)
-		})
-	})
+	s := &resources{Resources: scenarios.NewResources(), value: []byte("v0")}
 	preconditions := coap.Route{Preconditions: true}
 	s.HandleFunc("GET /a", s.get, preconditions)
 	s.HandleFunc("PUT /a", s.put, preconditions)
-	s.HandleFunc("GET /plain", func(w *coap.Response, r *coap.Request) error { return w.Text("plain") })
-	s.HandleFunc("/echo", echo)
-	s.HandleFunc("POST /count", func(w *coap.Response, r *coap.Request) error {
-		return w.Text(strconv.Itoa(s.count("POST /count")))
-	})
-	worker := coap.Route{Placement: coap.OnWorker} // from the first request on, at no cost of time
-	s.HandleFunc("GET /slow", slow, worker)
-	s.HandleFunc("POST /slow", slow, worker)
 	s.HandleFunc("GET /id/{id}", func(w *coap.Response, r *coap.Request) error {
 		return w.Text(strconv.Quote(r.PathValue("id")))
 	})
@@ -53,13 +36,6 @@ func newResources() *resources {
 		return &coap.Error{Code: message.Forbidden, Diagnostic: "not you"}
 	})
 	return s
-}
-
-// count says how often a handler has run.
-func (s *resources) count(pattern string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.hits[pattern]
 }
 
 func (s *resources) state() string {
@@ -87,21 +63,4 @@ func (s *resources) put(w *coap.Response, r *coap.Request) error {
 	s.value = bytes.Clone(r.Payload)
 	w.SetCode(message.Changed)
 	return nil
-}
-
-// echo answers with the payload, or else with the query argument "n".
-func echo(w *coap.Response, r *coap.Request) error {
-	if n, ok := r.Query("n"); ok {
-		return w.Text(n)
-	}
-	return w.Bytes(message.OctetStream, r.Payload)
-}
-
-func slow(w *coap.Response, r *coap.Request) error {
-	select {
-	case <-time.After(slowTime):
-		return w.Text("late")
-	case <-r.Context().Done():
-		return r.Context().Err()
-	}
 }

@@ -51,8 +51,8 @@ func TestParams(t *testing.T) {
 				require.Equal(t, at*time.Second, p.want("a transmission", "CON GET").at.Sub(start))
 			}
 			p.wantNothing("no more")
-			got.requireErr(t, "the end", coap.ErrNotAcknowledged)
-			require.Equal(t, test.want[end]*time.Second, got.took)
+			got.RequireErr(t, "the end", coap.ErrNotAcknowledged)
+			require.Equal(t, test.want[end]*time.Second, got.Took)
 		})
 	}
 	bubble(t, "bad", func(t *testing.T) {

@@ -17,30 +17,6 @@ import (
 	"github.com/coapkit/coap/transport"
 )
 
-// meter is a resource with a value that changes.
-type meter struct {
-	mu    sync.Mutex
-	value int
-	size  int // of the representation, padded
-}
-
-func (m *meter) set(v int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.value = v
-}
-
-func (m *meter) mux() *coap.Mux {
-	mux := coap.NewMux()
-	mux.HandleFunc("GET /meter", func(w *coap.Response, r *coap.Request) error {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		return w.Text(fmt.Sprintf("%d %s", m.value, strings.Repeat("x", m.size)))
-	}, coap.Route{Observable: true})
-	mux.HandleFunc("GET /plain", func(w *coap.Response, r *coap.Request) error { return w.Text("plain") })
-	return mux
-}
-
 // diary keeps what an observation tells, one line for each notification.
 type diary struct {
 	mu    sync.Mutex
@@ -88,13 +64,13 @@ func (l *diary) take() []string {
 func TestObserveOverSessions(t *testing.T) {
 	for name, size := range map[string]int{"one message": 0, "blocks": 3000} {
 		bubble(t, name, func(t *testing.T) {
-			m := &meter{size: size}
-			s := newSecured(t, m.mux(), nil)
+			m := &meter{Size: size}
+			s := newSecured(t, m.Mux(), nil)
 			ctx, stop := context.WithCancel(t.Context())
 			l := s.observing(ctx, "coaps://a.example/meter")
 			require.Equal(t, []string{"live 0"}, tail(l.take(), 1))
 			require.Equal(t, 1, s.ep.Observers("/meter"))
-			m.set(1)
+			m.Set(1)
 			s.ep.Notify("/meter")
 			require.Equal(t, []string{"live 1"}, l.take())
 
@@ -103,7 +79,7 @@ func TestObserveOverSessions(t *testing.T) {
 			require.Zero(t, s.ep.Observers("/meter"), "the server has forgotten the session")
 			require.Equal(t, uint64(1), s.ep.ObserveStats().Ended[observe.EndSession])
 			s.conn.end()
-			m.set(2)
+			m.Set(2)
 			s.ep.Notify("/meter")
 			require.Equal(t, []string{"stale"}, l.take(), "never silently")
 			require.ErrorIs(t, l.cause, coap.ErrSessionEnded)
@@ -113,12 +89,12 @@ func TestObserveOverSessions(t *testing.T) {
 			require.Equal(t, []string{"registering", "live 2"}, l.take())
 			s.conn.requireSessions(1, "another session")
 			require.Equal(t, 1, s.ep.Observers("/meter"))
-			m.set(3)
+			m.Set(3)
 			s.ep.Notify("/meter")
 			require.Equal(t, []string{"live 3"}, l.take())
 
 			s.conn.end() // the server does not know
-			m.set(4)
+			m.Set(4)
 			s.ep.Notify("/meter")
 			require.Equal(t, []string{"stale"}, l.take())
 			pass(11 * time.Second)
@@ -144,7 +120,7 @@ func tail(lines []string, n int) []string { return lines[max(len(lines)-n, 0):] 
 // Proves 7641-7-02.
 func TestNotificationsStayInSession(t *testing.T) {
 	bubble(t, "two names", func(t *testing.T) {
-		s := newSecured(t, new(meter).mux(), nil)
+		s := newSecured(t, new(meter).Mux(), nil)
 		mux := coap.NewMux()
 		mux.HandleFunc("GET /who", func(w *coap.Response, r *coap.Request) error {
 			return w.Text(fmt.Sprint(r.Peer().Identity))
@@ -174,7 +150,7 @@ func TestObserveOverGivenSession(t *testing.T) {
 			return nil
 		}), nil)
 		m := new(meter)
-		s.newClient(m.mux())
+		s.newClient(m.Mux())
 		do(t, s.client, request(t, coap.POST, secureAddr, "coaps://a.example/register"))
 		back := &coap.Client{Endpoint: s.ep}
 		defer back.Close()
@@ -192,7 +168,7 @@ func TestObserveOverGivenSession(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		m.set(1)
+		m.Set(1)
 		s.client.Endpoint.Notify("/meter")
 		synctest.Wait()
 		require.Equal(t, []string{"0 ", "1 "}, values)

@@ -149,9 +149,9 @@ func TestNoSession(t *testing.T) {
 		endpoint(t, s.listen(secureAddr2), names, nil)
 		s.conn.onDial = func(context.Context, netip.AddrPort, string) error { <-back; return nil }
 		outer := async(t.Context(), s.ep, request(t, coap.GET, peerAddr, "/outer"))
-		require.False(t, outer.isDone())
+		require.False(t, outer.IsDone())
 		do(t, s.ep, request(t, coap.GET, peerAddr, "coaps://b.example/inner")) // NSTART is for each session
-		outer.requireCode(t, "goes on", "2.05")
+		outer.RequireCode(t, "goes on", "2.05")
 		require.Zero(t, time.Since(start), "no watchdog was needed")
 	})
 }
@@ -172,17 +172,17 @@ func TestAnswerInAnotherSession(t *testing.T) {
 		s.server.send(inB, peerAddr, answer)
 		answer.Type = message.Confirmable
 		s.server.send(inB, peerAddr, answer)
-		require.False(t, a.isDone())
-		require.False(t, b.isDone())
+		require.False(t, a.IsDone())
+		require.False(t, b.IsDone())
 		reset, by := s.server.receive()
 		require.Equal(t, message.Reset, reset.Type, "a response that nobody waits for is rejected")
 		require.Same(t, inB, by)
 		answer.Type = message.Acknowledgement
 		s.server.send(inA, peerAddr, answer)
-		a.requireCode(t, "in its own session", "2.05")
+		a.RequireCode(t, "in its own session", "2.05")
 		answer.MessageID, answer.Token = toB.MessageID, toB.Token
 		s.server.send(inB, peerAddr, answer)
-		b.requireCode(t, "in its own session", "2.05")
+		b.RequireCode(t, "in its own session", "2.05")
 	})
 }
 
@@ -198,15 +198,15 @@ func TestSessionEnds(t *testing.T) {
 			call := async(t.Context(), s.client, request(t, method, netip.AddrPort{}, "coaps://a.example/"))
 			pass(5 * time.Second)
 			s.conn.end()
-			require.Equal(t, !again, call.isDone())
+			require.Equal(t, !again, call.IsDone())
 			pass(10 * time.Second)
 			if again {
-				call.requireCode(t, "in another session", "2.05")
+				call.RequireCode(t, "in another session", "2.05")
 				s.conn.requireDials(2, "sessions")
 				return
 			}
-			call.requireErr(t, "it may have been done", coap.ErrSessionEnded)
-			require.ErrorIs(t, call.err, transport.ErrSessionEnded, "what the transport says")
+			call.RequireErr(t, "it may have been done", coap.ErrSessionEnded)
+			require.ErrorIs(t, call.Err, transport.ErrSessionEnded, "what the transport says")
 			s.conn.requireDials(1, "sessions")
 		})
 	}
@@ -217,7 +217,7 @@ func TestSessionEnds(t *testing.T) {
 			pass(time.Second)
 			s.conn.end()
 		}
-		call.requireErr(t, "not for ever", coap.ErrSessionEnded)
+		call.RequireErr(t, "not for ever", coap.ErrSessionEnded)
 		pass(time.Minute) // until the handlers have returned
 	})
 	bubble(t, "before anything is sent", func(t *testing.T) {
@@ -239,9 +239,9 @@ func TestSessionEnds(t *testing.T) {
 		pass(10 * time.Second)
 		require.Equal(t, uint64(1), s.ep.Stats().Dropped[exchange.DropSessionEnded])
 		require.Zero(t, sizes(s.ep.Stats()), "nothing is kept of the session")
-		require.False(t, call.isDone(), "nobody has told the client")
+		require.False(t, call.IsDone(), "nobody has told the client")
 		pass(5 * time.Minute)
-		call.requireErr(t, "which has waited", coap.ErrTimeout)
+		call.RequireErr(t, "which has waited", coap.ErrTimeout)
 	})
 }
 
@@ -270,12 +270,12 @@ func TestSessionEndsDuringUpload(t *testing.T) {
 			call := async(t.Context(), s.client, req)
 			pass(time.Minute)
 			if restarts {
-				call.requireCode(t, "anew", "2.04")
+				call.RequireCode(t, "anew", "2.04")
 				require.EqualValues(t, len(body), got.Load())
 				require.Zero(t, got.Load()-int64(len(body)), "once")
 			} else {
-				call.requireErr(t, "it may have been done", coap.ErrSessionEnded)
-				broken, ok := errors.AsType[*blockwise.Error](call.err)
+				call.RequireErr(t, "it may have been done", coap.ErrSessionEnded)
+				broken, ok := errors.AsType[*blockwise.Error](call.Err)
 				require.True(t, ok)
 				require.Equal(t, int64(2048), broken.Position.Offset)
 			}

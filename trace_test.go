@@ -104,19 +104,19 @@ func TestTrace(t *testing.T) {
 		first := async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/x"))
 		second := async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/y"))
 		asked := r.peer.next("")
-		require.False(t, second.isDone())
+		require.False(t, second.IsDone())
 		pass(3 * time.Second)
 		r.peer.next("")
 		r.peer.send("ACK 2.05 mid=%d tok=%s", asked.MessageID, asked.Token)
-		require.True(t, first.isDone() != second.isDone())
+		require.True(t, first.IsDone() != second.IsDone())
 		require.Equal(t, []string{"sent 4801", "queued 4801", "retransmitted 4801", "sent 4801", "received 6845", "sent 4801"}, rec.take())
 		pass(93 * time.Second)
-		require.True(t, first.isDone() && second.isDone())
+		require.True(t, first.IsDone() && second.IsDone())
 		require.Equal(t, strings.Split("retransmitted 4801|sent 4801|retransmitted 4801|sent 4801|retransmitted 4801|sent 4801|"+
 			"retransmitted 4801|sent 4801|ended 4801 "+coap.ErrNotAcknowledged.Error(), "|"), rec.take())
 
 		got := async(t.Context(), r.ep, request(t, coap.GET, peerAddr2, "/z"))
-		require.True(t, got.isDone())
+		require.True(t, got.IsDone())
 		require.Equal(t, []string{
 			"sent 4801", "undelivered 4801 " + "connection refused", "ended 4801 " + coap.ErrUnreachable.Error(),
 		}, rec.take())

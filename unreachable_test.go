@@ -27,12 +27,12 @@ func TestUnreachable(t *testing.T) {
 		r := newRigIn(t, mem.NewNetwork(mem.Config{Delay: 20 * time.Millisecond}), newResources(), nil)
 		got := async(t.Context(), r.ep, request(t, coap.GET, peerAddr2, "/x"))
 		pass(40 * time.Millisecond)
-		got.requireErr(t, "as soon as the report has come", coap.ErrUnreachable)
-		require.Equal(t, 40*time.Millisecond, got.took)
-		require.ErrorContains(t, got.err, "192.0.2.10")
-		require.ErrorContains(t, got.err, "refused", "the words of the system")
+		got.RequireErr(t, "as soon as the report has come", coap.ErrUnreachable)
+		require.Equal(t, 40*time.Millisecond, got.Took)
+		require.ErrorContains(t, got.Err, "192.0.2.10")
+		require.ErrorContains(t, got.Err, "refused", "the words of the system")
 		var timeout net.Error
-		require.True(t, errors.As(got.err, &timeout))
+		require.True(t, errors.As(got.Err, &timeout))
 		require.False(t, timeout.Timeout())
 		require.EqualValues(t, 1, r.ep.Stats().Unreachable)
 		r.peer.send("CON GET mid=1 path=plain")
@@ -55,13 +55,13 @@ func TestUnreachable(t *testing.T) {
 			}}
 			r := newRigIn(t, mem.NewNetwork(cfg), newResources(), nil)
 			ours := async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/ours"))
-			require.False(t, ours.isDone(), "a report about something else is ignored")
+			require.False(t, ours.IsDone(), "a report about something else is ignored")
 			require.EqualValues(t, 1, r.ep.Stats().Dropped[exchange.DropUndelivered])
 			r.net.SetConfig(mem.Config{})
 			pass(3 * time.Second)
 			asked := r.peer.want("a retransmission", "CON GET path=ours")
 			r.peer.send("ACK 2.05 mid=%d tok=%s", asked.MessageID, asked.Token)
-			ours.requireCode(t, "our request", "2.05")
+			ours.RequireCode(t, "our request", "2.05")
 		})
 	}
 	bubble(t, "after the acknowledgement", func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestUnreachable(t *testing.T) {
 			return mem.Verdict{Err: syscall.EHOSTUNREACH}
 		}})
 		r.ep.RoundTrip(t.Context(), request(t, coap.GET, peerAddr, "/ours"), new(coap.Response))
-		require.False(t, ours.isDone(), "what was acknowledged was delivered")
+		require.False(t, ours.IsDone(), "what was acknowledged was delivered")
 	})
 }
 
@@ -106,14 +106,14 @@ func TestWriteErrors(t *testing.T) {
 			failing.fails.Store(true)
 			ep := endpoint(t, failing, nil, nil)
 			ours := async(t.Context(), ep, request(t, coap.GET, peerAddr, "/ours"))
-			require.False(t, ours.isDone())
+			require.False(t, ours.IsDone())
 			require.EqualValues(t, 1, ep.Stats().Dropped[exchange.DropWrite])
 			failing.fails.Store(false)
 			pass(3 * time.Second)
 			r.peer.to = failing.LocalAddr()
 			asked := r.peer.want("a retransmission", "CON GET")
 			r.peer.send("ACK 2.05 mid=%d tok=%s", asked.MessageID, asked.Token)
-			ours.requireCode(t, "as if it had been lost", "2.05")
+			ours.RequireCode(t, "as if it had been lost", "2.05")
 		})
 	}
 	bubble(t, "one of a batch", func(t *testing.T) {
@@ -133,8 +133,8 @@ func TestWriteErrors(t *testing.T) {
 			r.peer.send("ACK 2.05 mid=%d tok=%s", asked.MessageID, asked.Token)
 		}
 		for i := range good {
-			good[i].requireCode(t, "a good one", "2.05")
-			failed[i].requireErr(t, "a bad one", coap.ErrUnreachable)
+			good[i].RequireCode(t, "a good one", "2.05")
+			failed[i].RequireErr(t, "a bad one", coap.ErrUnreachable)
 		}
 	})
 }

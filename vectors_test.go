@@ -157,7 +157,7 @@ func testVector(t *testing.T, v vector, typ message.Type) {
 	}
 	if code := strings.TrimPrefix(v.want, "ACK "); code == v.want || code[0] == '4' {
 		require.Equal(t, "v0", s.state(), "the resource")
-		require.Zero(t, s.count("GET /x/a/b"), "segments are not merged")
+		require.Zero(t, s.Count("GET /x/a/b"), "segments are not merged")
 	}
 	under.finish()
 	r.requireForgotten()
@@ -196,9 +196,9 @@ func (b *both) finish() {
 	pass(slowTime - time.Second)
 	got := b.peer.want("the slow answer", "CON 2.05 tok=51 pay=late")
 	b.peer.send("ACK 0.00 mid=%d", got.MessageID)
-	require.False(b, b.ours.isDone(), "our request is not answered yet")
+	require.False(b, b.ours.IsDone(), "our request is not answered yet")
 	b.peer.send("ACK 2.05 mid=%d tok=%s pay=hello", b.asked.MessageID, b.asked.Token)
-	b.ours.requireCode(b, "our request", "2.05")
+	b.ours.RequireCode(b, "our request", "2.05")
 	b.cancel()
 	b.peer.wantNothing("all is said")
 }
@@ -244,11 +244,11 @@ func TestVectorSameMessageID(t *testing.T) {
 			r.peer.send("%s mid=%d tok=%s path=plain", line, asked.MessageID, asked.Token)
 			got := r.peer.next("the answer to the peer's")
 			require.Equal(t, "plain", string(got.Payload))
-			require.False(t, ours.isDone())
+			require.False(t, ours.IsDone())
 			pass(3 * time.Second)
 			r.peer.want("our request again", "CON GET mid=%d", asked.MessageID)
 			r.peer.send("ACK 2.05 mid=%d tok=%s pay=hello", asked.MessageID, asked.Token)
-			require.Equal(t, "hello", string(ours.requireCode(t, "our request", "2.05").Payload))
+			require.Equal(t, "hello", string(ours.RequireCode(t, "our request", "2.05").Payload))
 			r.requireForgotten()
 		})
 	}
@@ -277,11 +277,11 @@ func TestForgedAnswers(t *testing.T) {
 		other.wantNothing("neither is answered")
 		other.send("CON 2.05 mid=9 tok=%s pay=forged", token)
 		other.want("not from whom we asked", "RST 0.00 mid=9")
-		require.False(t, ours.isDone())
+		require.False(t, ours.IsDone())
 
 		r.peer.send("CON 2.05 mid=10 tok=%s pay=true", token)
 		r.peer.want("the separate response", "ACK 0.00 mid=10")
-		require.Equal(t, "true", string(ours.requireCode(t, "our request", "2.05").Payload))
+		require.Equal(t, "true", string(ours.RequireCode(t, "our request", "2.05").Payload))
 		stats := r.ep.Stats()
 		require.EqualValues(t, 2, stats.Dropped[exchange.DropTokenMismatch], "wrong tokens")
 		require.EqualValues(t, 2, stats.Dropped[exchange.DropUnmatchedAck], "wrong message ID, wrong peer")

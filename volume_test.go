@@ -129,9 +129,9 @@ func TestNoMessageIDLeft(t *testing.T) {
 		require.Greater(t, n, 60_000)
 		require.Zero(t, time.Since(start))
 		got := async(t.Context(), ep, request(t, coap.GET, serverAddr, "/plain"))
-		require.False(t, got.isDone(), "waits")
+		require.False(t, got.IsDone(), "waits")
 		pass(exchangeLifetime + 5*time.Second)
-		got.requireCode(t, "message IDs are free again", "2.05")
+		got.RequireCode(t, "message IDs are free again", "2.05")
 	})
 }
 
@@ -234,7 +234,7 @@ func TestLimits(t *testing.T) {
 			}
 		}
 		require.Positive(t, n)
-		require.Equal(t, n, s.count("POST /count"), "not performed")
+		require.Equal(t, n, s.Count("POST /count"), "not performed")
 		require.EqualValues(t, 1, r.ep.Stats().Dropped[exchange.DropMemory])
 		r.peer.send("CON POST mid=0 path=count")
 		r.peer.want("the first is still remembered", "ACK 2.05 pay=1")

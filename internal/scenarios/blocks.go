@@ -22,7 +22,7 @@ import (
 // BlocksInNon: whatever becomes of a NON with both Block options, the server lives.
 func BlocksInNon(t *testing.T, over *Transport) {
 	bubble(t, "", func(t *testing.T) {
-		r := newRig(t, over, newResources(), nil)
+		r := newRig(t, over, NewResources(), nil)
 		r.peer.sendHex("54010001c98669bf410d71614162811943558ec1")
 		pass(time.Second)
 		r.peer.sendHex("40000002")
@@ -88,13 +88,13 @@ func BlocksOverBadNetwork(t *testing.T, over *Transport, seeds uint64) {
 			c := &coap.Client{Endpoint: site.client}
 
 			body := pattern(64<<10, seed+100)
-			put := request(t, coap.PUT, serverAddr, "/body")
+			put := Request(t, coap.PUT, serverAddr, "/body")
 			put.Payload = body
 			r, f := persist(t, c, put, new(coap.Response), nil)
 			require.Equal(t, body, s.body, "seed %d", seed)
 
 			s.body = pattern(64<<10, 0)
-			get := request(t, coap.GET, serverAddr, "/body")
+			get := Request(t, coap.GET, serverAddr, "/body")
 			var resp coap.Response
 			var got bytes.Buffer
 			r2, f2 := persist(t, c, get, &resp, &got)
@@ -165,7 +165,7 @@ func WindowOverBadNetwork(t *testing.T, over *Transport, seeds uint64) {
 					c := &coap.Client{Endpoint: site.client}
 					start := time.Now()
 					var got bytes.Buffer
-					persist(t, c, request(t, coap.GET, serverAddr, "/body"), new(coap.Response), &got)
+					persist(t, c, Request(t, coap.GET, serverAddr, "/body"), new(coap.Response), &got)
 					require.True(t, bytes.Equal(s.body, got.Bytes()))
 					took[window] += time.Since(start)
 				})
@@ -187,9 +187,9 @@ func WindowInMessages(t *testing.T, over *Transport) {
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, over, nil, windowed(4))
 		p := r.peer
-		req := request(t, coap.GET, peerAddr, "/a?b=c")
+		req := Request(t, coap.GET, peerAddr, "/a?b=c")
 		req.Transfer = &coap.Transfer{BlockSize: 16}
-		call := async(t.Context(), r.ep, req)
+		call := Async(t.Context(), r.ep, req)
 		const digits = "0123456789abcdef"
 		answer := func(m packet, num, more int) {
 			p.send("ACK 2.05 mid=%d tok=%x opt=4:e7 opt=23:%02x opt=28:80 pay=%s", m.MessageID, []byte(m.Token), num<<4|more<<3, digits)
@@ -226,12 +226,12 @@ func WindowInMessages(t *testing.T, over *Transport) {
 		answer(seven, 7, 0)
 		answer(six, 6, 1)
 		answer(five, 5, 1)
-		require.False(t, call.isDone(), "one is missing")
+		require.False(t, call.IsDone(), "one is missing")
 		pass(3 * time.Second)
 		again := asked(1)
 		require.Equal(t, one.raw, again.raw)
 		answer(again, 1, 1)
-		resp := call.requireCode(t, "complete", "2.05")
+		resp := call.RequireCode(t, "complete", "2.05")
 		require.Equal(t, strings.Repeat(digits, 8), string(resp.Payload))
 		r.requireForgotten()
 	})

@@ -23,23 +23,23 @@ func Bodies(t *testing.T, over *Transport) {
 			bubble(t, fmt.Sprintf("%d bytes, server asks: %v", size, back), func(t *testing.T) {
 				n := newNetwork(t, over, mem.Config{Delay: 5 * time.Millisecond})
 				var s store
-				server := endpoint(t, n.listen(t, serverAddr), s.mux(), nil)
+				server := Endpoint(t, n.listen(t, serverAddr), s.mux(), nil)
 				conn := n.listen(t, peerAddr)
-				client := endpoint(t, conn, s.mux(), nil)
+				client := Endpoint(t, conn, s.mux(), nil)
 				n.connect(conn, serverAddr)
 				asks, to := &coap.Client{Endpoint: client}, serverAddr
 				if back {
 					asks, to = &coap.Client{Endpoint: server}, peerAddr
 				}
 				body := pattern(size, 1)
-				put := request(t, coap.PUT, to, "/body")
+				put := Request(t, coap.PUT, to, "/body")
 				put.Payload = body
-				require.Equal(t, coap.Changed, do(t, asks, put).Code)
+				require.Equal(t, coap.Changed, Do(t, asks, put).Code)
 				require.True(t, bytes.Equal(body, s.body))
-				require.True(t, bytes.Equal(body, do(t, asks, request(t, coap.GET, to, "/body")).Payload))
-				fetch := request(t, coap.FETCH, to, "/reversed")
+				require.True(t, bytes.Equal(body, Do(t, asks, Request(t, coap.GET, to, "/body")).Payload))
+				fetch := Request(t, coap.FETCH, to, "/reversed")
 				fetch.Payload = bytes.Clone(body)
-				got := do(t, asks, fetch)
+				got := Do(t, asks, fetch)
 				require.Equal(t, coap.Content, got.Code)
 				slices.Reverse(got.Payload)
 				require.True(t, bytes.Equal(body, got.Payload))
@@ -56,7 +56,7 @@ func BodyChanges(t *testing.T, over *Transport) {
 			s := &store{body: pattern(20_000, 0), change: 10}
 			site := newSiteOf(t, over, s.mux(), mem.Config{Delay: 5 * time.Millisecond}, windowed(window))
 			var got bytes.Buffer
-			persist(t, &coap.Client{Endpoint: site.client}, request(t, coap.GET, serverAddr, "/body"), new(coap.Response), &got)
+			persist(t, &coap.Client{Endpoint: site.client}, Request(t, coap.GET, serverAddr, "/body"), new(coap.Response), &got)
 			require.EqualValues(t, 1, s.version, "it has changed")
 			require.True(t, bytes.Equal(s.body, got.Bytes()))
 		})
@@ -76,13 +76,13 @@ func LossyRequests(t *testing.T, over *Transport, seeds uint64) {
 				performed[string(r.Payload)]++
 				mu.Unlock()
 				if r.Path() == "/slow" { // its answer goes separately
-					<-time.After(slowTime)
+					<-time.After(SlowTime)
 				}
 				return w.Text("done " + string(r.Payload))
 			}), mem.Config{Seed: seed, Loss: 0.2, Duplicate: 0.2, Reorder: 0.2, Delay: 20 * time.Millisecond, Jitter: 10 * time.Millisecond})
 			answered := 0
 			for i := range n {
-				req := request(t, coap.POST, serverAddr, [...]string{"/quick", "/slow"}[i%2])
+				req := Request(t, coap.POST, serverAddr, [...]string{"/quick", "/slow"}[i%2])
 				req.Payload = fmt.Append(nil, i)
 				var resp coap.Response
 				if s.client.RoundTrip(context.Background(), req, &resp) == nil {
@@ -122,7 +122,7 @@ func TransfersDisturbed(t *testing.T, over *Transport) {
 				want := pattern(size, 1)
 				st := new(store)
 				s := newSite(t, over, st.mux(), mem.Config{Delay: 5 * time.Millisecond})
-				req := request(t, method, serverAddr, "/body")
+				req := Request(t, method, serverAddr, "/body")
 				if method == coap.PUT {
 					req.Payload = want
 				} else {

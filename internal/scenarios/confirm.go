@@ -76,19 +76,19 @@ func ObserveConfirm(t *testing.T, over *Transport) {
 // for a copy of the request.
 func NoResponse(t *testing.T, over *Transport) {
 	bubble(t, "", func(t *testing.T) {
-		s := newResources()
+		s := NewResources()
 		r := newRig(t, over, s, &coap.Config{})
 		p := r.peer
 		for range 2 {
 			p.send("CON POST mid=1 tok=01 path=count No-Response:2")
 			p.want("received, and no more", "ACK 0.00 mid=1")
 		}
-		require.Equal(t, 1, s.count("POST /count"))
+		require.Equal(t, 1, s.Count("POST /count"))
 		for range 2 {
 			p.send("NON POST mid=2 tok=02 path=count No-Response:26")
 			p.wantNothing("nothing at all")
 		}
-		require.Equal(t, 2, s.count("POST /count"))
+		require.Equal(t, 2, s.Count("POST /count"))
 		p.send("NON POST mid=3 tok=03 path=nowhere No-Response:2")
 		p.want("errors are of interest", "NON 4.04 tok=03")
 		p.send("CON POST mid=4 tok=04 path=count No-Response:24")

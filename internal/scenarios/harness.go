@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -106,9 +105,9 @@ func newSite(t testing.TB, over *Transport, h coap.Handler, cfg mem.Config) *sit
 func newSiteOf(t testing.TB, over *Transport, h coap.Handler, cfg mem.Config, client *coap.Config) *site {
 	t.Helper()
 	s := &site{network: newNetwork(t, over, mem.Config{Seed: cfg.Seed})}
-	s.server = endpoint(t, s.listen(t, serverAddr), h, nil)
+	s.server = Endpoint(t, s.listen(t, serverAddr), h, nil)
 	s.conn = s.listen(t, peerAddr)
-	s.client = endpoint(t, s.conn, nil, client)
+	s.client = Endpoint(t, s.conn, nil, client)
 	s.connect(s.conn, serverAddr)
 	s.SetConfig(cfg)
 	return s
@@ -117,7 +116,7 @@ func newSiteOf(t testing.TB, over *Transport, h coap.Handler, cfg mem.Config, cl
 // start replaces the server by one that knows nothing.
 func (s *site) start(h coap.Handler) {
 	s.Helper()
-	s.server = endpoint(s, s.listen(s, serverAddr), h, nil)
+	s.server = Endpoint(s, s.listen(s, serverAddr), h, nil)
 }
 
 // stop ends the server. If it crashes, nobody is told.
@@ -155,88 +154,13 @@ func newRig(t testing.TB, over *Transport, h coap.Handler, cfg *coap.Config) *ri
 		trusting = *cfg
 	}
 	trusting.ServeEcho.Mode = prove.Off // of the addresses of peers, which is another matter
-	r.ep = endpoint(t, r.conn, h, &trusting)
+	r.ep = Endpoint(t, r.conn, h, &trusting)
 	r.peer = r.newPeer(peerAddr)
 	return r
 }
 
-func endpoint(t testing.TB, conn transport.Conn, h coap.Handler, cfg *coap.Config) *coap.Endpoint {
-	t.Helper()
-	ep, err := coap.NewEndpoint(conn, h, cfg)
-	require.NoError(t, err)
-	t.Cleanup(func() { ep.Close() })
-	return ep
-}
-
 // pass lets time pass, then waits until everything has come to rest.
 func pass(d time.Duration) { coaptest.Pass(d) }
-
-// result is what a call that takes its time has come to.
-type result struct {
-	resp coap.Response
-	err  error
-	took time.Duration
-	done bool
-	mu   sync.Mutex
-}
-
-// async makes a round trip in the background.
-func async(ctx context.Context, rt coap.RoundTripper, req *coap.Request) *result {
-	return asyncDo(func(resp *coap.Response) error { return rt.RoundTrip(ctx, req, resp) })
-}
-
-func asyncDo(do func(*coap.Response) error) *result {
-	r, start := new(result), time.Now()
-	go func() {
-		var resp coap.Response
-		err := do(&resp)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.resp, r.err, r.took, r.done = resp, err, time.Since(start), true
-	}()
-	return r
-}
-
-// isDone reports whether the call has returned.
-func (r *result) isDone() bool {
-	synctest.Wait()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.done
-}
-
-// requireCode expects that the call has returned with this response.
-func (r *result) requireCode(t testing.TB, why, code string) *coap.Response {
-	t.Helper()
-	require.True(t, r.isDone(), "%s: the call has returned", why)
-	require.NoError(t, r.err, why)
-	require.Equal(t, code, r.resp.Code.Dotted(), why)
-	return &r.resp
-}
-
-// requireErr expects that the call has failed like this.
-func (r *result) requireErr(t testing.TB, why string, want error) {
-	t.Helper()
-	require.True(t, r.isDone(), "%s: the call has returned", why)
-	require.ErrorIs(t, r.err, want, why)
-}
-
-// request makes a request to an address.
-func request(t testing.TB, method coap.Code, to netip.AddrPort, target string) *coap.Request {
-	t.Helper()
-	req, err := coap.NewRequest(method, target)
-	require.NoError(t, err)
-	req.To = to
-	return req
-}
-
-// do makes a round trip that must succeed.
-func do(t testing.TB, rt coap.RoundTripper, req *coap.Request) *coap.Response {
-	t.Helper()
-	resp := new(coap.Response)
-	require.NoError(t, rt.RoundTrip(context.Background(), req, resp))
-	return resp
-}
 
 // requireForgotten lets all lifetimes pass and expects that nothing is left.
 func (r *rig) requireForgotten() {

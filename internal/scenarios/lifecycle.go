@@ -18,13 +18,13 @@ import (
 // requests with 5.03 meanwhile, and closes then.
 func ShutdownDrains(t *testing.T, over *Transport) {
 	bubble(t, "", func(t *testing.T) {
-		r := newRig(t, over, newResources(), nil)
+		r := newRig(t, over, NewResources(), nil)
 		r.peer.send("CON GET mid=1 tok=01 path=slow")
 		pass(time.Second)
 		r.peer.want("", "ACK 0.00 mid=1")
-		down := asyncDo(func(*coap.Response) error { return r.ep.Shutdown(context.Background()) })
-		again := asyncDo(func(*coap.Response) error { return r.ep.Shutdown(context.Background()) })
-		require.False(t, down.isDone(), "a handler works")
+		down := AsyncDo(func(*coap.Response) error { return r.ep.Shutdown(context.Background()) })
+		again := AsyncDo(func(*coap.Response) error { return r.ep.Shutdown(context.Background()) })
+		require.False(t, down.IsDone(), "a handler works")
 		r.peer.send("CON GET mid=2 tok=02 path=plain")
 		r.peer.want("a new one", "ACK 5.03 mid=2 tok=02")
 		r.peer.send("NON GET mid=3 tok=03 path=plain")
@@ -32,29 +32,29 @@ func ShutdownDrains(t *testing.T, over *Transport) {
 		require.EqualValues(t, 2, r.ep.Stats().Dropped[exchange.DropClosing])
 		r.peer.send("CON GET mid=1 tok=01 path=slow")
 		r.peer.want("a copy of the old one", "ACK 0.00 mid=1")
-		pass(slowTime - time.Second)
+		pass(SlowTime - time.Second)
 		answer := r.peer.want("", "CON 2.05 tok=01")
-		require.False(t, down.isDone(), "the answer is not acknowledged")
+		require.False(t, down.IsDone(), "the answer is not acknowledged")
 		pass(3 * time.Second)
 		r.peer.want("it is sent again", "CON 2.05 mid=%d", answer.MessageID)
-		require.False(t, down.isDone())
+		require.False(t, down.IsDone())
 		r.peer.send("ACK 0.00 mid=%d", answer.MessageID)
-		require.True(t, down.isDone())
-		require.NoError(t, down.err)
-		require.True(t, again.isDone())
-		require.NoError(t, again.err)
+		require.True(t, down.IsDone())
+		require.NoError(t, down.Err)
+		require.True(t, again.IsDone())
+		require.NoError(t, again.Err)
 		r.peer.send("CON GET mid=4 path=plain")
 		r.peer.wantNothing("closed")
 	})
 	bubble(t, "idle", func(t *testing.T) {
-		r := newRig(t, over, newResources(), nil)
+		r := newRig(t, over, NewResources(), nil)
 		require.NoError(t, r.ep.Shutdown(context.Background()))
 		require.NoError(t, r.ep.Shutdown(context.Background()), "again")
 		require.NoError(t, r.ep.Close(), "afterwards")
-		require.ErrorIs(t, r.ep.RoundTrip(t.Context(), request(t, coap.GET, peerAddr, "/x"), new(coap.Response)), coap.ErrClosed)
+		require.ErrorIs(t, r.ep.RoundTrip(t.Context(), Request(t, coap.GET, peerAddr, "/x"), new(coap.Response)), coap.ErrClosed)
 	})
 	bubble(t, "context ends first", func(t *testing.T) {
-		r := newRig(t, over, newResources(), nil)
+		r := newRig(t, over, NewResources(), nil)
 		r.peer.send("CON GET mid=1 tok=01 path=slow")
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -65,13 +65,13 @@ func ShutdownDrains(t *testing.T, over *Transport) {
 		require.Zero(t, r.ep.Stats().Exchanges)
 	})
 	bubble(t, "the peer is gone", func(t *testing.T) {
-		r := newRig(t, over, newResources(), nil)
+		r := newRig(t, over, NewResources(), nil)
 		r.peer.send("CON GET mid=1 tok=01 path=slow")
 		synctest.Wait()
 		r.peer.leave()
 		start := time.Now()
 		require.NoError(t, r.ep.Shutdown(context.Background()))
-		require.LessOrEqual(t, time.Since(start), slowTime+93*time.Second, "every exchange ends by itself")
+		require.LessOrEqual(t, time.Since(start), SlowTime+93*time.Second, "every exchange ends by itself")
 	})
 }
 
@@ -79,7 +79,7 @@ func ShutdownDrains(t *testing.T, over *Transport) {
 // or not.
 func Send(t *testing.T, over *Transport) {
 	update := func(t *testing.T, payload string) *coap.Request {
-		req := request(t, coap.PUT, peerAddr, "/vehicle-stat-00")
+		req := Request(t, coap.PUT, peerAddr, "/vehicle-stat-00")
 		req.Payload = []byte(payload)
 		return req
 	}
@@ -120,11 +120,11 @@ func Send(t *testing.T, over *Transport) {
 		r.peer.to = serverAddr
 		req := update(t, "one")
 		req.Options.SetUint(message.OptionNoResponse, 26)
-		done := async(t.Context(), r.ep, req)
+		done := Async(t.Context(), r.ep, req)
 		s := r.peer.want("an update", "CON PUT opt=258:1a")
-		require.False(t, done.isDone())
+		require.False(t, done.IsDone())
 		r.peer.send("ACK 0.00 mid=%d", s.MessageID)
-		done.requireCode(t, "no response is to come", "0.00")
+		done.RequireCode(t, "no response is to come", "0.00")
 		r.requireForgotten()
 	})
 	bubble(t, "only errors are of interest", func(t *testing.T) {
@@ -133,20 +133,20 @@ func Send(t *testing.T, over *Transport) {
 		c := &coap.Client{Endpoint: r.ep}
 		req := update(t, "one")
 		req.Options.SetUint(message.OptionNoResponse, 2)
-		send := func() *result {
-			return asyncDo(func(*coap.Response) error { return c.Send(context.Background(), req) })
+		send := func() *Result {
+			return AsyncDo(func(*coap.Response) error { return c.Send(context.Background(), req) })
 		}
 		done := send()
 		s := r.peer.want("an update", "NON PUT opt=258:02")
 		r.peer.send("NON 4.04 mid=1 tok=%s pay=unknown", s.Token)
-		require.True(t, done.isDone())
-		require.Equal(t, &coap.Error{Code: message.NotFound, Diagnostic: "unknown"}, done.err)
+		require.True(t, done.IsDone())
+		require.Equal(t, &coap.Error{Code: message.NotFound, Diagnostic: "unknown"}, done.Err)
 		done = send()
 		pass(10*time.Second - time.Millisecond)
-		require.False(t, done.isDone())
+		require.False(t, done.IsDone())
 		pass(time.Millisecond)
-		require.True(t, done.isDone())
-		require.NoError(t, done.err)
+		require.True(t, done.IsDone())
+		require.NoError(t, done.Err)
 	})
 	bubble(t, "in blocks the responses are needed", func(t *testing.T) {
 		var got []byte
@@ -158,7 +158,7 @@ func Send(t *testing.T, over *Transport) {
 			return nil
 		})
 		c := &coap.Client{Endpoint: newSite(t, over, mux, mem.Config{}).client}
-		req := request(t, coap.PUT, serverAddr, "/a")
+		req := Request(t, coap.PUT, serverAddr, "/a")
 		req.Payload = make([]byte, 3000)
 		require.NoError(t, c.Send(t.Context(), req))
 		require.Len(t, got, 3000)
@@ -168,10 +168,10 @@ func Send(t *testing.T, over *Transport) {
 // Close: Close ends what is under way, may be called again and from anywhere, and leaves no goroutine.
 func Close(t *testing.T, over *Transport) {
 	bubble(t, "exchanges", func(t *testing.T) {
-		r := newRig(t, over, newResources(), nil)
-		calls := []*result{
-			async(context.Background(), r.ep, request(t, coap.GET, peerAddr, "/sent")),
-			async(context.Background(), r.ep, request(t, coap.GET, peerAddr, "/queued")),
+		r := newRig(t, over, NewResources(), nil)
+		calls := []*Result{
+			Async(context.Background(), r.ep, Request(t, coap.GET, peerAddr, "/sent")),
+			Async(context.Background(), r.ep, Request(t, coap.GET, peerAddr, "/queued")),
 		}
 		r.peer.send("CON GET mid=1 path=slow")
 		synctest.Wait()
@@ -181,10 +181,10 @@ func Close(t *testing.T, over *Transport) {
 		}
 		all.Wait()
 		for _, c := range calls {
-			c.requireErr(t, "ended", coap.ErrClosed)
+			c.RequireErr(t, "ended", coap.ErrClosed)
 		}
 		require.ErrorIs(t, r.ep.Ping(context.Background(), peerAddr), coap.ErrClosed)
-		require.ErrorIs(t, r.ep.RoundTrip(context.Background(), request(t, coap.GET, peerAddr, "/x"), new(coap.Response)), coap.ErrClosed)
+		require.ErrorIs(t, r.ep.RoundTrip(context.Background(), Request(t, coap.GET, peerAddr, "/x"), new(coap.Response)), coap.ErrClosed)
 		require.Zero(t, r.ep.Stats().Exchanges)
 	})
 	bubble(t, "from a handler", func(t *testing.T) {

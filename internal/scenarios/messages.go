@@ -19,7 +19,7 @@ func SpoofedMalformedDatagram(t *testing.T, over *Transport) {
 	for _, spoofed := range []string{"48010001010203", "40010001ff", "50010001f0", "41000001aa", "400100", "40000001"} {
 		bubble(t, spoofed, func(t *testing.T) {
 			r := newRig(t, over, nil, nil)
-			ours := async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/ours"))
+			ours := Async(t.Context(), r.ep, Request(t, coap.GET, peerAddr, "/ours"))
 			asked := r.peer.want("our request", "CON GET")
 			spoof := func() {
 				t.Helper()
@@ -27,7 +27,7 @@ func SpoofedMalformedDatagram(t *testing.T, over *Transport) {
 				for r.peer.Pending() > 0 {
 					r.peer.want("at most a Reset", "RST 0.00 mid=1")
 				}
-				require.False(t, ours.isDone(), "our request lives")
+				require.False(t, ours.IsDone(), "our request lives")
 			}
 			spoof()
 			r.peer.send("ACK 0.00 mid=%d", asked.MessageID)
@@ -36,7 +36,7 @@ func SpoofedMalformedDatagram(t *testing.T, over *Transport) {
 			spoof()
 			r.peer.send("CON 2.05 mid=77 tok=%s pay=hello", asked.Token)
 			r.peer.want("the separate response", "ACK 0.00 mid=77")
-			ours.requireCode(t, "our request", "2.05")
+			ours.RequireCode(t, "our request", "2.05")
 			r.requireForgotten()
 		})
 	}
@@ -52,7 +52,7 @@ func FloodOfOnePeer(t *testing.T, over *Transport) {
 		"1 of 100": {Limits: coap.Limits{Handlers: 100, HandlersPerPeer: 1}},
 	} {
 		bubble(t, name, func(t *testing.T) {
-			s := newResources()
+			s := NewResources()
 			r := newRig(t, over, s, cfg)
 			other := r.newPeer(peerAddr2)
 			share := cfg.Limits.WithDefaults().HandlersPerPeer
@@ -74,8 +74,8 @@ func FloodOfOnePeer(t *testing.T, over *Transport) {
 				other.want("others are served at once", "NON 2.05 tok=%04x pay=plain", i)
 			}
 			require.EqualValues(t, 100, r.ep.Stats().Dropped[exchange.DropPeerBusy])
-			require.Equal(t, share, s.count("POST /slow"))
-			pass(slowTime)
+			require.Equal(t, share, s.Count("POST /slow"))
+			pass(SlowTime)
 			r.peer.send("CON POST mid=4000 tok=98 path=echo pay=x")
 			for got := r.peer.next("answers"); got.Type != message.Acknowledgement || got.MessageID != 4000; got = r.peer.next("answers") {
 				if got.Type == message.Confirmable {
@@ -91,7 +91,7 @@ func FloodOfOnePeer(t *testing.T, over *Transport) {
 // AllHandlersBusy: with all handlers busy on behalf of many peers, everybody is told so.
 func AllHandlersBusy(t *testing.T, over *Transport) {
 	bubble(t, "", func(t *testing.T) {
-		r := newRig(t, over, newResources(), &coap.Config{Limits: coap.Limits{Handlers: 2, HandlersPerPeer: 1}})
+		r := newRig(t, over, NewResources(), &coap.Config{Limits: coap.Limits{Handlers: 2, HandlersPerPeer: 1}})
 		other := r.newPeer(peerAddr2)
 		r.peer.send("CON GET mid=1 path=slow")
 		other.send("CON GET mid=1 path=slow")
@@ -99,7 +99,7 @@ func AllHandlersBusy(t *testing.T, over *Transport) {
 		third.send("CON GET mid=1 tok=1234 path=plain")
 		third.want("no handler left", "ACK 5.03 mid=1 tok=1234")
 		require.EqualValues(t, 1, r.ep.Stats().Dropped[exchange.DropBusy])
-		pass(slowTime)
+		pass(SlowTime)
 		third.send("CON GET mid=1 tok=1234 path=plain")
 		third.want("the same again is no duplicate", "ACK 2.05 mid=1 tok=1234 pay=plain")
 	})
@@ -109,7 +109,7 @@ func AllHandlersBusy(t *testing.T, over *Transport) {
 // each copy is acknowledged from memory.
 func Duplicates(t *testing.T, over *Transport) {
 	bubble(t, "slow", func(t *testing.T) {
-		s := newResources()
+		s := NewResources()
 		r := newRig(t, over, s, nil)
 		r.peer.send("CON POST mid=7 tok=51 path=slow")
 		r.peer.wantNothing("the answer may still be piggybacked")
@@ -120,7 +120,7 @@ func Duplicates(t *testing.T, over *Transport) {
 			r.peer.want("a copy during the handler", "ACK 0.00 mid=7")
 			r.peer.wantNothing("one acknowledgement for one copy")
 		}
-		pass(slowTime - 500*time.Millisecond)
+		pass(SlowTime - 500*time.Millisecond)
 		answer := r.peer.want("the answer", "CON 2.05 tok=51 pay=late")
 		require.NotEqual(t, 7, answer.MessageID, "message IDs of both directions are apart")
 		for range 3 {
@@ -136,12 +136,12 @@ func Duplicates(t *testing.T, over *Transport) {
 		r.peer.wantNothing("acknowledged")
 		r.peer.send("CON POST mid=7 tok=51 path=slow")
 		r.peer.want("a copy much later", "ACK 0.00 mid=7")
-		require.Equal(t, 1, s.count("POST /slow"))
+		require.Equal(t, 1, s.Count("POST /slow"))
 		require.EqualValues(t, 7, r.ep.Stats().Duplicates)
 		r.requireForgotten()
 	})
 	bubble(t, "a copy before the empty acknowledgement is due", func(t *testing.T) {
-		s := newResources()
+		s := NewResources()
 		r := newRig(t, over, s, nil)
 		r.peer.send("CON POST mid=7 tok=51 path=slow")
 		pass(100 * time.Millisecond)
@@ -158,13 +158,13 @@ func Duplicates(t *testing.T, over *Transport) {
 		require.EqualValues(t, 1, r.ep.Stats().LostResponses)
 	})
 	bubble(t, "fast", func(t *testing.T) {
-		s := newResources()
+		s := NewResources()
 		r := newRig(t, over, s, nil)
 		for i := range 5 {
 			r.peer.send("CON POST mid=7 tok=51 path=count")
 			got := r.peer.want("the same answer each time", "ACK 2.05 mid=7 tok=51 pay=1")
 			require.NotNil(t, got.raw)
-			require.Equal(t, 1, s.count("POST /count"), "after copy %d", i)
+			require.Equal(t, 1, s.Count("POST /count"), "after copy %d", i)
 			pass(45 * time.Second)
 		}
 		pass(247 * time.Second)
@@ -172,7 +172,7 @@ func Duplicates(t *testing.T, over *Transport) {
 		r.peer.want("EXCHANGE_LIFETIME has passed", "ACK 2.05 mid=7 tok=51 pay=2")
 	})
 	bubble(t, "NON", func(t *testing.T) {
-		s := newResources()
+		s := NewResources()
 		r := newRig(t, over, s, nil)
 		r.peer.send("NON POST mid=7 tok=51 path=count")
 		r.peer.want("the answer", "NON 2.05 tok=51 pay=1")
@@ -180,17 +180,17 @@ func Duplicates(t *testing.T, over *Transport) {
 			r.peer.send("NON POST mid=7 tok=51 path=count")
 			r.peer.wantNothing("a copy is ignored")
 		}
-		require.Equal(t, 1, s.count("POST /count"))
+		require.Equal(t, 1, s.Count("POST /count"))
 	})
 	bubble(t, "other bytes with the same message ID", func(t *testing.T) {
-		r := newRig(t, over, newResources(), nil)
+		r := newRig(t, over, NewResources(), nil)
 		for i := range uint16(3) {
 			r.peer.send("CON POST mid=7 tok=%s path=echo pay=%d", message.Token(binary.BigEndian.AppendUint16(nil, i)), i)
 			r.peer.want("no stale reply", "ACK 2.05 mid=7 pay=%d", i)
 		}
 	})
 	bubble(t, "same message ID of another peer", func(t *testing.T) {
-		s := newResources()
+		s := NewResources()
 		r := newRig(t, over, s, nil)
 		other := r.newPeer(peerAddr2)
 		r.peer.send("CON POST mid=7 tok=51 path=count")
@@ -236,7 +236,7 @@ func SlowHandler(t *testing.T, over *Transport) {
 		delay, want time.Duration
 	}{{0, 500 * time.Millisecond}, {-1, 0}, {200 * time.Millisecond, 200 * time.Millisecond}} {
 		bubble(t, test.delay.String(), func(t *testing.T) {
-			r := newRig(t, over, newResources(), &coap.Config{Params: coap.Params{EmptyAckDelay: test.delay}})
+			r := newRig(t, over, NewResources(), &coap.Config{Params: coap.Params{EmptyAckDelay: test.delay}})
 			start := time.Now()
 			r.peer.send("CON GET mid=1 tok=01 path=slow")
 			r.peer.send("CON GET mid=2 tok=02 path=slow")
@@ -249,14 +249,14 @@ func SlowHandler(t *testing.T, over *Transport) {
 			r.peer.send("NON GET mid=3 tok=03 path=plain")
 			r.peer.want("at once", "NON 2.05 tok=03")
 			r.peer.send("CON GET mid=4 tok=04 path=slow")
-			pass(slowTime - test.want)
+			pass(SlowTime - test.want)
 			var first []packet
 			for len(first) < 2 {
 				if got := r.peer.next("separate answers"); got.Type == message.Confirmable {
 					first = append(first, got)
 				}
 			}
-			require.Equal(t, slowTime, first[0].at.Sub(start))
+			require.Equal(t, SlowTime, first[0].at.Sub(start))
 		})
 	}
 }
@@ -292,11 +292,11 @@ func SeparateResponse(t *testing.T, over *Transport) {
 		for _, non := range []bool{false, true} {
 			bubble(t, fmt.Sprintf("%s non=%v", name, non), func(t *testing.T) {
 				r := newRig(t, over, nil, nil)
-				req := request(t, coap.GET, peerAddr, "/x")
+				req := Request(t, coap.GET, peerAddr, "/x")
 				req.NonConfirmable = non
-				got := async(t.Context(), r.ep, req)
+				got := Async(t.Context(), r.ep, req)
 				script(r, r.peer.next("the request"))
-				require.Equal(t, "x", string(got.requireCode(t, "the response", "2.05").Payload))
+				require.Equal(t, "x", string(got.RequireCode(t, "the response", "2.05").Payload))
 				pass(time.Minute)
 				r.peer.wantNothing("no more")
 				require.EqualValues(t, 1, r.ep.Stats().Responses)

@@ -198,7 +198,7 @@ func ObserveFiguresClient(t *testing.T, over *Transport) {
 		r := newRig(t, over, nil, nil)
 		p := r.peer // the server
 		p.to = serverAddr
-		w := watch(t, observe.NewClient(r.ep, observe.ClientConfig{}), request(t, coap.GET, peerAddr, "/temperature"))
+		w := watch(t, observe.NewClient(r.ep, observe.ClientConfig{}), Request(t, coap.GET, peerAddr, "/temperature"))
 		// Figure 3.
 		get := p.want("registers", "CON GET path=temperature opt=6:")
 		p.send("ACK 2.05 mid=%d tok=%s opt=6:09 opt=14:0f pay=18.5", get.MessageID, get.Token)
@@ -237,15 +237,15 @@ func ObserveCancelChart(t *testing.T, over *Transport) {
 		r := newRig(t, over, nil, nil)
 		p := r.peer
 		p.to = serverAddr
-		w := watch(t, observe.NewClient(r.ep, observe.ClientConfig{}), request(t, coap.GET, peerAddr, "/temperature?unit=C"))
+		w := watch(t, observe.NewClient(r.ep, observe.ClientConfig{}), Request(t, coap.GET, peerAddr, "/temperature?unit=C"))
 		get := p.want("registers", "CON GET path=temperature query=unit=C opt=6:")
 		p.send("ACK 2.05 mid=%d tok=%s opt=6:09 pay=1", get.MessageID, get.Token)
 		require.Equal(t, "1", w.last())
-		done := asyncDo(func(*coap.Response) error { return w.Cancel(context.Background()) })
+		done := AsyncDo(func(*coap.Response) error { return w.Cancel(context.Background()) })
 		again := p.want("deregisters", "CON GET tok=%s path=temperature query=unit=C opt=6:01", get.Token)
 		p.send("ACK 2.05 mid=%d tok=%s pay=1", again.MessageID, get.Token)
-		require.True(t, done.isDone())
-		require.NoError(t, done.err)
+		require.True(t, done.IsDone())
+		require.NoError(t, done.Err)
 		r.requireForgotten()
 	})
 }

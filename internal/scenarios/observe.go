@@ -24,7 +24,7 @@ func Observe(t *testing.T, over *Transport) {
 	bubble(t, "register, notify, cancel", func(t *testing.T) {
 		d := newThermometer(t, observe.ServerConfig{})
 		s := newSite(t, over, d.srv.Handler(), mem.Config{Delay: 20 * time.Millisecond})
-		w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), request(t, coap.GET, serverAddr, "/temperature"))
+		w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), Request(t, coap.GET, serverAddr, "/temperature"))
 		pass(time.Second)
 		require.Equal(t, []string{"18.5"}, w.told())
 		require.Equal(t, observe.Live, w.State())
@@ -45,7 +45,7 @@ func Observe(t *testing.T, over *Transport) {
 		for _, every := range []int{1, 100} {
 			d := newThermometer(t, observe.ServerConfig{ConfirmEvery: every})
 			s := newSite(t, over, d.srv.Handler(), mem.Config{})
-			w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), request(t, coap.GET, serverAddr, "/temperature"))
+			w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), Request(t, coap.GET, serverAddr, "/temperature"))
 			require.Equal(t, "18.5", w.last())
 			require.NoError(t, w.Close())
 			require.Equal(t, 1, d.srv.Observers("/temperature"))
@@ -58,7 +58,7 @@ func Observe(t *testing.T, over *Transport) {
 	bubble(t, "an error ends it", func(t *testing.T) {
 		d := newThermometer(t, observe.ServerConfig{})
 		s := newSite(t, over, d.srv.Handler(), mem.Config{})
-		w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), request(t, coap.GET, serverAddr, "/temperature"))
+		w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), Request(t, coap.GET, serverAddr, "/temperature"))
 		require.Equal(t, "18.5", w.last())
 		d.vanish()
 		var e *coap.Error
@@ -74,7 +74,7 @@ func Observe(t *testing.T, over *Transport) {
 		c := observe.NewClient(s.client, observe.ClientConfig{})
 		var all []*observed
 		for _, unit := range []string{" C", " F"} {
-			req := request(t, coap.FETCH, serverAddr, "/temperature")
+			req := Request(t, coap.FETCH, serverAddr, "/temperature")
 			req.Payload = []byte(unit)
 			all = append(all, watch(t, c, req))
 		}
@@ -87,7 +87,7 @@ func Observe(t *testing.T, over *Transport) {
 		d := newThermometer(t, observe.ServerConfig{})
 		s := newSite(t, over, d.srv.Handler(), mem.Config{})
 		c := observe.NewClient(s.client, observe.ClientConfig{})
-		req := request(t, coap.GET, serverAddr, "/temperature")
+		req := Request(t, coap.GET, serverAddr, "/temperature")
 		a := watch(t, c, req)
 		require.Equal(t, "18.5", a.last())
 		b := watch(t, c, req)
@@ -102,10 +102,10 @@ func Observe(t *testing.T, over *Transport) {
 	bubble(t, "not observable", func(t *testing.T) {
 		d := newThermometer(t, observe.ServerConfig{Observable: func(*coap.Request) bool { return false }})
 		s := newSite(t, over, d.srv.Handler(), mem.Config{})
-		w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), request(t, coap.GET, serverAddr, "/temperature"))
+		w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), Request(t, coap.GET, serverAddr, "/temperature"))
 		require.Equal(t, "18.5", w.last())
 		require.Equal(t, observe.ErrNotObservable, w.ended())
-		w = watch(t, observe.NewClient(s.client, observe.ClientConfig{Poll: true}), request(t, coap.GET, serverAddr, "/temperature"))
+		w = watch(t, observe.NewClient(s.client, observe.ClientConfig{Poll: true}), Request(t, coap.GET, serverAddr, "/temperature"))
 		pass(5 * time.Minute)
 		require.NoError(t, w.ended())
 		require.InDelta(t, 4, len(w.told()), 1, "asked again after each Max-Age")
@@ -119,7 +119,7 @@ func ObserveRenews(t *testing.T, over *Transport) {
 		d := newThermometer(t, observe.ServerConfig{})
 		d.etags = true
 		s := newSite(t, over, d.srv.Handler(), mem.Config{})
-		w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), request(t, coap.GET, serverAddr, "/temperature"))
+		w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), Request(t, coap.GET, serverAddr, "/temperature"))
 		pass(59 * time.Second)
 		require.Equal(t, observe.Live, w.State())
 		require.EqualValues(t, 1, d.calls.Load())
@@ -147,7 +147,7 @@ func ObserveRestart(t *testing.T, over *Transport) {
 		bubble(t, name, func(t *testing.T) {
 			d := newThermometer(t, observe.ServerConfig{})
 			s := newSite(t, over, d.srv.Handler(), mem.Config{})
-			w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), request(t, coap.GET, serverAddr, "/temperature"))
+			w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), Request(t, coap.GET, serverAddr, "/temperature"))
 			require.Equal(t, "18.5", w.last())
 			s.stop(crash)
 			d.srv.Close()
@@ -170,7 +170,7 @@ func ObserveRebinding(t *testing.T, over *Transport) {
 	coaptest.Run(t, func(t *testing.T) {
 		d := newThermometer(t, observe.ServerConfig{})
 		s := newSite(t, over, d.srv.Handler(), mem.Config{})
-		w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), request(t, coap.GET, serverAddr, "/temperature"))
+		w := watch(t, observe.NewClient(s.client, observe.ClientConfig{}), Request(t, coap.GET, serverAddr, "/temperature"))
 		require.Equal(t, "18.5", w.last())
 		s.rebind(s.conn, peerAddr2)
 		d.set("19")
@@ -190,11 +190,11 @@ func ObserveClosed(t *testing.T, over *Transport) {
 		d := newThermometer(t, observe.ServerConfig{})
 		s := newSite(t, over, d.srv.Handler(), mem.Config{})
 		c := observe.NewClient(s.client, observe.ClientConfig{})
-		w := watch(t, c, request(t, coap.GET, serverAddr, "/temperature"))
+		w := watch(t, c, Request(t, coap.GET, serverAddr, "/temperature"))
 		require.Equal(t, "18.5", w.last())
 		s.client.Close()
 		require.ErrorIs(t, w.ended(), coap.ErrClosed)
-		w = watch(t, c, request(t, coap.GET, serverAddr, "/temperature"))
+		w = watch(t, c, Request(t, coap.GET, serverAddr, "/temperature"))
 		require.ErrorIs(t, w.ended(), coap.ErrClosed)
 		d.set("19")
 		pass(2 * time.Minute)
@@ -219,8 +219,8 @@ func simulate(t *testing.T, over *Transport, every, observers int) {
 	for i := range observers {
 		conn := s.listen(t, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i + 1)}), 5683))
 		conns = append(conns, conn)
-		client := endpoint(t, conn, nil, nil)
-		all = append(all, watch(t, observe.NewClient(client, observe.ClientConfig{}), request(t, coap.GET, serverAddr, "/temperature")))
+		client := Endpoint(t, conn, nil, nil)
+		all = append(all, watch(t, observe.NewClient(client, observe.ClientConfig{}), Request(t, coap.GET, serverAddr, "/temperature")))
 	}
 	for minute := range 60 {
 		d.set(fmt.Sprint("at ", minute))

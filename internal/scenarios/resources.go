@@ -9,18 +9,19 @@ import (
 	"github.com/coapkit/coap/message"
 )
 
-// slowTime is how long /slow takes.
-const slowTime = 1500 * time.Millisecond
+// SlowTime is how long /slow takes.
+const SlowTime = 1500 * time.Millisecond
 
-// resources is a server with one resource of each kind.
-type resources struct {
+// Resources is a server with one resource of each kind.
+type Resources struct {
 	*coap.Mux
 	mu   sync.Mutex
 	hits map[string]int // by pattern
 }
 
-func newResources() *resources {
-	s := &resources{Mux: coap.NewMux(), hits: make(map[string]int)}
+// NewResources makes one: /plain, /echo, /count and /slow.
+func NewResources() *Resources {
+	s := &Resources{Mux: coap.NewMux(), hits: make(map[string]int)}
 	s.Use(func(next coap.Handler) coap.Handler {
 		return coap.HandlerFunc(func(w *coap.Response, r *coap.Request) error {
 			s.mu.Lock()
@@ -30,26 +31,35 @@ func newResources() *resources {
 		})
 	})
 	s.HandleFunc("GET /plain", func(w *coap.Response, r *coap.Request) error { return w.Text("plain") })
-	s.HandleFunc("/echo", func(w *coap.Response, r *coap.Request) error { return w.Bytes(message.OctetStream, r.Payload) })
+	s.HandleFunc("/echo", Echo)
 	s.HandleFunc("POST /count", func(w *coap.Response, r *coap.Request) error {
-		return w.Text(strconv.Itoa(s.count("POST /count")))
+		return w.Text(strconv.Itoa(s.Count("POST /count")))
 	})
 	worker := coap.Route{Placement: coap.OnWorker} // from the first request on, at no cost of time
-	s.HandleFunc("GET /slow", slow, worker)
-	s.HandleFunc("POST /slow", slow, worker)
+	s.HandleFunc("GET /slow", Slow, worker)
+	s.HandleFunc("POST /slow", Slow, worker)
 	return s
 }
 
-// count says how often a handler has run.
-func (s *resources) count(pattern string) int {
+// Count says how often a handler has run.
+func (s *Resources) Count(pattern string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.hits[pattern]
 }
 
-func slow(w *coap.Response, r *coap.Request) error {
+// Echo answers with the payload, or else with the query argument "n".
+func Echo(w *coap.Response, r *coap.Request) error {
+	if n, ok := r.Query("n"); ok {
+		return w.Text(n)
+	}
+	return w.Bytes(message.OctetStream, r.Payload)
+}
+
+// Slow answers after SlowTime.
+func Slow(w *coap.Response, r *coap.Request) error {
 	select {
-	case <-time.After(slowTime):
+	case <-time.After(SlowTime):
 		return w.Text("late")
 	case <-r.Context().Done():
 		return r.Context().Err()

@@ -20,7 +20,7 @@ func SilentPeer(t *testing.T, over *Transport) {
 		bubble(t, "", func(t *testing.T) {
 			r := newRig(t, over, nil, nil)
 			start := time.Now()
-			got := async(context.Background(), r.ep, request(t, coap.GET, peerAddr, "/x"))
+			got := Async(context.Background(), r.ep, Request(t, coap.GET, peerAddr, "/x"))
 			pass(2 * time.Minute)
 			first := r.peer.want("the request", "CON GET path=x")
 			require.Zero(t, first.at.Sub(start), "sent at once")
@@ -39,15 +39,15 @@ func SilentPeer(t *testing.T, over *Transport) {
 			require.LessOrEqual(t, timeout, 3*time.Second)
 			firsts[timeout] = true
 
-			got.requireErr(t, "after all", coap.ErrTimeout)
-			require.ErrorIs(t, got.err, coap.ErrNotAcknowledged)
-			require.Equal(t, 31*timeout, got.took)
-			require.LessOrEqual(t, got.took, 93*time.Second, "MAX_TRANSMIT_WAIT")
+			got.RequireErr(t, "after all", coap.ErrTimeout)
+			require.ErrorIs(t, got.Err, coap.ErrNotAcknowledged)
+			require.Equal(t, 31*timeout, got.Took)
+			require.LessOrEqual(t, got.Took, 93*time.Second, "MAX_TRANSMIT_WAIT")
 			var timeoutErr net.Error
-			require.ErrorAs(t, got.err, &timeoutErr)
+			require.ErrorAs(t, got.Err, &timeoutErr)
 			require.True(t, timeoutErr.Timeout())
-			require.ErrorContains(t, got.err, "MAX_TRANSMIT_WAIT")
-			require.ErrorContains(t, got.err, "GET 192.0.2.9:61616")
+			require.ErrorContains(t, got.Err, "MAX_TRANSMIT_WAIT")
+			require.ErrorContains(t, got.Err, "GET 192.0.2.9:61616")
 
 			stats := r.ep.Stats()
 			require.EqualValues(t, 1, stats.TimedOut)
@@ -62,12 +62,12 @@ func SilentPeer(t *testing.T, over *Transport) {
 func EarlierDeadline(t *testing.T, over *Transport) {
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, over, nil, nil)
-		async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/slow"))
+		Async(t.Context(), r.ep, Request(t, coap.GET, peerAddr, "/slow"))
 		pass(0)
 		slow := r.peer.want("a request", "CON GET path=slow")
 		r.peer.send("ACK 0.00 mid=%d", slow.MessageID) // its response has minutes to come
 		pass(5 * time.Second)
-		async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/x"))
+		Async(t.Context(), r.ep, Request(t, coap.GET, peerAddr, "/x"))
 		pass(3 * time.Second)
 		first := r.peer.want("another", "CON GET path=x")
 		r.peer.want("its retransmission", "CON GET mid=%d", first.MessageID)
@@ -78,50 +78,50 @@ func EarlierDeadline(t *testing.T, over *Transport) {
 func Timeouts(t *testing.T, over *Transport) {
 	bubble(t, "acknowledged, no response", func(t *testing.T) {
 		r := newRig(t, over, nil, nil)
-		got := async(context.Background(), r.ep, request(t, coap.GET, peerAddr, "/x"))
+		got := Async(context.Background(), r.ep, Request(t, coap.GET, peerAddr, "/x"))
 		asked := r.peer.want("the request", "CON GET")
 		pass(time.Second)
 		r.peer.send("ACK 0.00 mid=%d", asked.MessageID)
 		pass(5 * time.Minute)
 		r.peer.wantNothing("no retransmission after the acknowledgement")
-		got.requireErr(t, "the end", coap.ErrTimeout)
-		require.ErrorIs(t, got.err, coap.ErrNoSeparateResponse)
-		require.Equal(t, 248*time.Second, got.took, "EXCHANGE_LIFETIME after the acknowledgement")
+		got.RequireErr(t, "the end", coap.ErrTimeout)
+		require.ErrorIs(t, got.Err, coap.ErrNoSeparateResponse)
+		require.Equal(t, 248*time.Second, got.Took, "EXCHANGE_LIFETIME after the acknowledgement")
 	})
 	bubble(t, "ResponseTimeout", func(t *testing.T) {
 		r := newRig(t, over, nil, &coap.Config{Params: coap.Params{ResponseTimeout: 10 * time.Second}})
-		got := async(context.Background(), r.ep, request(t, coap.GET, peerAddr, "/x"))
+		got := Async(context.Background(), r.ep, Request(t, coap.GET, peerAddr, "/x"))
 		asked := r.peer.want("the request", "CON GET")
 		r.peer.send("ACK 0.00 mid=%d", asked.MessageID)
 		pass(10 * time.Second)
-		got.requireErr(t, "the end", coap.ErrNoSeparateResponse)
+		got.RequireErr(t, "the end", coap.ErrNoSeparateResponse)
 		r.peer.send("CON 2.05 mid=5 tok=%s pay=late", asked.Token)
 		r.peer.want("too late", "RST 0.00 mid=5")
 	})
 	bubble(t, "NON", func(t *testing.T) {
 		r := newRig(t, over, nil, nil)
-		req := request(t, coap.GET, peerAddr, "/x")
+		req := Request(t, coap.GET, peerAddr, "/x")
 		req.NonConfirmable = true
-		got := async(context.Background(), r.ep, req)
+		got := Async(context.Background(), r.ep, req)
 		r.peer.want("the request", "NON GET")
 		pass(144 * time.Second)
-		require.False(t, got.isDone())
+		require.False(t, got.IsDone())
 		pass(2 * time.Second)
-		got.requireErr(t, "the end", coap.ErrTimeout)
-		require.ErrorIs(t, got.err, coap.ErrNotAnswered)
-		require.Equal(t, 145*time.Second, got.took, "NON_LIFETIME")
+		got.RequireErr(t, "the end", coap.ErrTimeout)
+		require.ErrorIs(t, got.Err, coap.ErrNotAnswered)
+		require.Equal(t, 145*time.Second, got.Took, "NON_LIFETIME")
 		r.peer.wantNothing("a NON is sent once")
 	})
 	bubble(t, "reset", func(t *testing.T) {
 		r := newRig(t, over, nil, nil)
 		for _, non := range []bool{false, true} {
-			req := request(t, coap.GET, peerAddr, "/x")
+			req := Request(t, coap.GET, peerAddr, "/x")
 			req.NonConfirmable = non
-			got := async(context.Background(), r.ep, req)
+			got := Async(context.Background(), r.ep, req)
 			asked := r.peer.next("the request")
 			r.peer.send("RST 0.00 mid=%d", asked.MessageID)
-			got.requireErr(t, "at once", coap.ErrReset)
-			require.NotErrorIs(t, got.err, coap.ErrTimeout)
+			got.RequireErr(t, "at once", coap.ErrReset)
+			require.NotErrorIs(t, got.Err, coap.ErrTimeout)
 		}
 		require.EqualValues(t, 2, r.ep.Stats().Rejected)
 	})
@@ -131,20 +131,20 @@ func Timeouts(t *testing.T, over *Transport) {
 func Ping(t *testing.T, over *Transport) {
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, over, nil, nil)
-		ping := asyncDo(func(*coap.Response) error { return r.ep.Ping(context.Background(), peerAddr) })
+		ping := AsyncDo(func(*coap.Response) error { return r.ep.Ping(context.Background(), peerAddr) })
 		asked := r.peer.want("an Empty CON", "CON 0.00")
 		pass(time.Second)
-		require.False(t, ping.isDone())
+		require.False(t, ping.IsDone())
 		r.peer.send("RST 0.00 mid=%d", asked.MessageID)
-		require.True(t, ping.isDone())
-		require.NoError(t, ping.err)
+		require.True(t, ping.IsDone())
+		require.NoError(t, ping.Err)
 
-		ping = asyncDo(func(*coap.Response) error { return r.ep.Ping(context.Background(), peerAddr) })
+		ping = AsyncDo(func(*coap.Response) error { return r.ep.Ping(context.Background(), peerAddr) })
 		pass(93 * time.Second)
-		ping.requireErr(t, "nobody there", coap.ErrNotAcknowledged)
-		require.ErrorContains(t, ping.err, "ping")
+		ping.RequireErr(t, "nobody there", coap.ErrNotAcknowledged)
+		require.ErrorContains(t, ping.Err, "ping")
 
-		ep2 := endpoint(t, r.net.listen(t, peerAddr2), nil, nil)
+		ep2 := Endpoint(t, r.net.listen(t, peerAddr2), nil, nil)
 		require.NoError(t, ep2.Ping(t.Context(), serverAddr), "one of ours answers")
 		require.EqualValues(t, 1, r.ep.Stats().Pings)
 	})
@@ -157,9 +157,9 @@ func NStart(t *testing.T, over *Transport) {
 		bubble(t, "", func(t *testing.T) {
 			r := newRig(t, over, nil, &coap.Config{Params: coap.Params{NStart: nstart}})
 			other := r.newPeer(peerAddr2)
-			var calls []*result
+			var calls []*Result
 			for range 6 {
-				calls = append(calls, async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/x")))
+				calls = append(calls, Async(t.Context(), r.ep, Request(t, coap.GET, peerAddr, "/x")))
 			}
 			var asked []packet
 			for range nstart {
@@ -167,11 +167,11 @@ func NStart(t *testing.T, over *Transport) {
 			}
 			r.peer.wantNothing("not more")
 			require.Equal(t, 6-nstart, r.ep.Stats().Queued)
-			busy := request(t, coap.GET, peerAddr, "/busy")
+			busy := Request(t, coap.GET, peerAddr, "/busy")
 			busy.NoWait = true
 			require.ErrorIs(t, r.ep.RoundTrip(t.Context(), busy, new(coap.Response)), coap.ErrBusy)
 			r.peer.wantNothing("NoWait does not wait")
-			async(t.Context(), r.ep, request(t, coap.GET, peerAddr2, "/x"))
+			Async(t.Context(), r.ep, Request(t, coap.GET, peerAddr2, "/x"))
 			other.want("another peer", "CON GET")
 			for i := 0; i < len(calls); i++ {
 				r.peer.send("ACK 0.00 mid=%d", asked[i].MessageID)
@@ -184,7 +184,7 @@ func NStart(t *testing.T, over *Transport) {
 				r.peer.send("NON 2.05 mid=%d tok=%s", a.MessageID^0x8000, a.Token)
 			}
 			for _, c := range calls {
-				c.requireCode(t, "in the end", "2.05")
+				c.RequireCode(t, "in the end", "2.05")
 			}
 		})
 	}
@@ -197,7 +197,7 @@ func Context(t *testing.T, over *Transport) {
 		r := newRig(t, over, nil, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		err := r.ep.RoundTrip(ctx, request(t, coap.GET, peerAddr, "/x"), new(coap.Response))
+		err := r.ep.RoundTrip(ctx, Request(t, coap.GET, peerAddr, "/x"), new(coap.Response))
 		require.ErrorIs(t, err, context.Canceled)
 		r.peer.wantNothing("nothing is sent")
 	})
@@ -205,24 +205,24 @@ func Context(t *testing.T, over *Transport) {
 		r := newRig(t, over, nil, nil)
 		inFlight, cancelInFlight := context.WithCancel(t.Context())
 		queued, cancelQueued := context.WithCancel(t.Context())
-		first := async(inFlight, r.ep, request(t, coap.GET, peerAddr, "/1"))
+		first := Async(inFlight, r.ep, Request(t, coap.GET, peerAddr, "/1"))
 		asked := r.peer.want("the first", "CON GET path=1")
-		second := async(queued, r.ep, request(t, coap.GET, peerAddr, "/2"))
-		require.False(t, second.isDone())
-		third := async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/3"))
-		require.False(t, third.isDone())
+		second := Async(queued, r.ep, Request(t, coap.GET, peerAddr, "/2"))
+		require.False(t, second.IsDone())
+		third := Async(t.Context(), r.ep, Request(t, coap.GET, peerAddr, "/3"))
+		require.False(t, third.IsDone())
 
 		cancelQueued()
-		second.requireErr(t, "queued", context.Canceled)
+		second.RequireErr(t, "queued", context.Canceled)
 		r.peer.wantNothing("the second never is sent")
 		cancelInFlight()
-		first.requireErr(t, "in flight", context.Canceled)
+		first.RequireErr(t, "in flight", context.Canceled)
 		next := r.peer.want("its turn", "CON GET path=3")
 		r.peer.send("ACK 2.05 mid=%d tok=%s", asked.MessageID, asked.Token)
 		r.peer.send("CON 2.05 mid=9 tok=%s", asked.Token)
 		r.peer.want("nobody waits for it any more", "RST 0.00 mid=9")
 		r.peer.send("ACK 2.05 mid=%d tok=%s", next.MessageID, next.Token)
-		third.requireCode(t, "the third", "2.05")
+		third.RequireCode(t, "the third", "2.05")
 		require.EqualValues(t, 2, r.ep.Stats().Canceled)
 		r.requireForgotten()
 	})
@@ -230,12 +230,12 @@ func Context(t *testing.T, over *Transport) {
 		r := newRig(t, over, nil, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		got := async(ctx, r.ep, request(t, coap.GET, peerAddr, "/x"))
+		got := Async(ctx, r.ep, Request(t, coap.GET, peerAddr, "/x"))
 		pass(time.Minute)
-		got.requireErr(t, "the deadline", context.DeadlineExceeded)
-		require.Equal(t, 5*time.Second, got.took)
+		got.RequireErr(t, "the deadline", context.DeadlineExceeded)
+		require.Equal(t, 5*time.Second, got.Took)
 		var timeout net.Error
-		require.ErrorAs(t, got.err, &timeout)
+		require.ErrorAs(t, got.Err, &timeout)
 		require.True(t, timeout.Timeout())
 		r.peer.want("the request", "CON GET")
 		r.peer.want("one retransmission", "CON GET")

@@ -11,7 +11,7 @@ import (
 // TruncatedRequest: a datagram that is longer than ReceiveSize is answered with 4.13 and what fits.
 func TruncatedRequest(t *testing.T, over *Transport) {
 	bubble(t, "", func(t *testing.T) {
-		r := newRig(t, over, newResources(), &coap.Config{Limits: coap.Limits{ReceiveSize: 200}})
+		r := newRig(t, over, NewResources(), &coap.Config{Limits: coap.Limits{ReceiveSize: 200}})
 		body := strings.Repeat("x", 300)
 		r.peer.send("CON PUT mid=1 tok=01 path=a pay=%s", body)
 		got := r.peer.want("too large", "ACK 4.13 mid=1 tok=01")
@@ -21,10 +21,10 @@ func TruncatedRequest(t *testing.T, over *Transport) {
 		r.peer.send("NON PUT mid=2 tok=01 path=a pay=%s", body)
 		r.peer.wantNothing("dropped")
 		// In a response it ends the exchange.
-		ours := async(t.Context(), r.ep, request(t, coap.GET, peerAddr, "/x"))
+		ours := Async(t.Context(), r.ep, Request(t, coap.GET, peerAddr, "/x"))
 		asked := r.peer.want("", "CON GET")
 		r.peer.send("ACK 2.05 mid=%d tok=%s pay=%s", asked.MessageID, asked.Token, body)
-		ours.requireErr(t, "cut off", coap.ErrResponseTooLarge)
+		ours.RequireErr(t, "cut off", coap.ErrResponseTooLarge)
 	})
 }
 
@@ -32,14 +32,14 @@ func TruncatedRequest(t *testing.T, over *Transport) {
 func RequestTooLarge(t *testing.T, over *Transport) {
 	bubble(t, "", func(t *testing.T) {
 		r := newRig(t, over, nil, nil)
-		req := request(t, coap.PUT, peerAddr, "/x")
+		req := Request(t, coap.PUT, peerAddr, "/x")
 		fits := 1152 - 4 - 8 - 2 - 5                // header, token, Uri-Path, header of the option
 		req.Options.Add(2000, make([]byte, fits+1)) // a body would go in blocks
 		err := r.ep.RoundTrip(t.Context(), req, new(coap.Response))
 		require.ErrorIs(t, err, coap.ErrTooLarge)
 		r.peer.wantNothing("nothing is sent")
 		req.Options.Set(2000, make([]byte, fits))
-		async(t.Context(), r.ep, req)
+		Async(t.Context(), r.ep, req)
 		require.Len(t, r.peer.want("", "CON PUT").raw, 1152)
 	})
 }
@@ -56,7 +56,7 @@ func NoEmptyNonConfirmable(t *testing.T, over *Transport) {
 		r.peer.wantNothing("a request without a method")
 		r.peer.send("NON GET mid=1 tok=01 path=x")
 		r.peer.want("a response without a code", "NON 2.05 tok=01")
-		asyncDo(func(*coap.Response) error { return r.ep.Ping(t.Context(), peerAddr) })
+		AsyncDo(func(*coap.Response) error { return r.ep.Ping(t.Context(), peerAddr) })
 		r.peer.want("a ping", "CON 0.00")
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,41 +12,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// meter is a resource with a value that changes.
-type meter struct {
-	mu    sync.Mutex
-	value int
-	size  int // of the representation, padded
-}
-
-func (m *meter) set(v int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.value = v
-}
-
-func (m *meter) mux() *coap.Mux {
-	mux := coap.NewMux()
-	mux.HandleFunc("GET /meter", func(w *coap.Response, r *coap.Request) error {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		return w.Text(fmt.Sprintf("%d %s", m.value, strings.Repeat("x", m.size)))
-	}, coap.Route{Observable: true})
-	mux.HandleFunc("GET /plain", func(w *coap.Response, r *coap.Request) error { return w.Text("plain") })
-	return mux
-}
-
 // ObserveWired: a client observes a resource through the whole library: values of any length, a loop that ends
 // the observation, a server that is closed and comes back.
 func ObserveWired(t *testing.T, over *Transport) {
 	for name, size := range map[string]int{"one message": 0, "blocks": 3000} {
 		bubble(t, name, func(t *testing.T) {
-			m := &meter{size: size}
-			s := newSite(t, over, m.mux(), mem.Config{Delay: 10 * time.Millisecond})
+			m := &Meter{Size: size}
+			s := newSite(t, over, m.Mux(), mem.Config{Delay: 10 * time.Millisecond})
 			c := &coap.Client{Endpoint: s.client}
 
 			// It is found by its attribute.
-			links := do(t, c, request(t, coap.GET, serverAddr, "/.well-known/core?obs=*"))
+			links := Do(t, c, Request(t, coap.GET, serverAddr, "/.well-known/core?obs=*"))
 			require.Equal(t, "</meter>;obs", string(links.Payload))
 
 			seen := 0
@@ -59,11 +34,11 @@ func ObserveWired(t *testing.T, over *Transport) {
 				require.Equal(t, fmt.Sprintf("%d %s", seen, strings.Repeat("x", size)), string(n.Response.Payload))
 				require.Equal(t, 1, s.server.Observers("/meter"))
 				seen++
-				m.set(seen)
+				m.Set(seen)
 				switch seen {
 				case 3: // the server restarts
 					s.stop(false)
-					s.start(m.mux())
+					s.start(m.Mux())
 				default:
 					s.server.Notify("/meter")
 				}
@@ -81,7 +56,7 @@ func ObserveWired(t *testing.T, over *Transport) {
 // NotObservable: what is not declared observable is answered like any request, and the observation ends.
 func NotObservable(t *testing.T, over *Transport) {
 	bubble(t, "", func(t *testing.T) {
-		s := newSite(t, over, new(meter).mux(), mem.Config{})
+		s := newSite(t, over, new(Meter).Mux(), mem.Config{})
 		c := &coap.Client{Endpoint: s.client}
 		var values []string
 		var last error
