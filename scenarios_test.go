@@ -69,6 +69,11 @@ func TestWindowOverBadNetwork(t *testing.T) {
 // Proves 7959-2.4-01, 7959-2.4-04, 7959-2.4-s01.
 func TestWindowInMessages(t *testing.T) { scenarios.WindowInMessages(t, scenarios.Plain) }
 
+// Proves 7959-2.5-03.
+func TestUploadWindowInMessages(t *testing.T) {
+	scenarios.UploadWindowInMessages(t, scenarios.Plain)
+}
+
 // Proves 7641-2-s07, 7641-2-s08, 7641-3.1-s02, 7641-3.1-01, 7641-4.1-01, 8132-2.4-s01.
 func TestObserve(t *testing.T) { scenarios.Observe(t, scenarios.Plain) }
 

@@ -42,7 +42,14 @@ type ClientConfig struct {
 	// body block by block. Up to 2*Window blocks wait in memory for an earlier one, and
 	// Window goroutines for their answers.
 	Window int
-	// NStart, if not nil, returns NSTART for a request; with a Window only. It may be called
+	// UploadWindow is the largest number of blocks of a request's body to have under way at a time, between the first
+	// and the last, which goes when all others are acknowledged. 0 and 1 mean one after the
+	// other. It is for servers that take blocks before their turn, as a [Server] does that
+	// has ServerConfig.Ahead: there is no way to ask one. A server that does not is sent the rest block by block,
+	// and if it forgets the body, that from the beginning. Bodies that cannot be read again go block by block always.
+	// All else is as with Window.
+	UploadWindow int
+	// NStart, if not nil, returns NSTART for a request; with a window only. It may be called
 	// concurrently.
 	NStart func(*exchange.Request) int
 	// Lifetime is for how long a message that was not answered may still arrive. 0 means
@@ -168,6 +175,7 @@ type transfer struct {
 	off      int64 // of the next block
 	resumed  bool  // off was given
 	inBlocks bool  // it is, or has to be, sent in blocks
+	inTurn   bool  // one block after the other from here on
 	built    bool  // out.Options are those of a later block
 	plain    []byte
 	answered bool // resp has the response to the whole of it

@@ -80,6 +80,9 @@ func (t *transfer) send() (lost bool, err error) {
 		case nextAgain:
 			return true, nil
 		}
+		if err := t.sendAhead(); err != nil {
+			return false, err
+		}
 	}
 }
 

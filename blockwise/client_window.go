@@ -10,16 +10,20 @@ import (
 	"github.com/coapkit/coap/message"
 )
 
-// pipe gets blocks of a response's body ahead of those that it has handed on. The goroutine of the
-// transfer takes them in order; up to as many others as blocks may be under way each make one
+// pipe gets blocks of a response's body ahead of those that it has handed on, or has those of a request's
+// acknowledged ahead. The goroutine of the transfer takes them in order; up to as many others as blocks may be under way each make one
 // round trip after the other, and end with the pipe.
 //
-// What goes wrong with a block that was asked for ahead proves nothing: the body may end before it, and
-// some servers want to be asked in order. None behind it is asked for then, and it is
+// What goes wrong with a block that was asked for, or sent, ahead proves nothing: the body may end before it, and
+// some servers want them in order. None behind it is asked for then, and it is
 // asked for again, alone, when it is its turn.
 type pipe struct {
-	t      *transfer
-	szx    uint8
+	t   *transfer
+	szx uint8
+	// fill makes the request for a block, that its slot has the options of. fits reports whether
+	// the response is what it should be, and whether other blocks follow.
+	fill   func(n int64, s *slot) error
+	fits   func(n int64, s *slot) (more, ok bool)
 	ctx    context.Context
 	cancel context.CancelFunc
 	come   chan struct{} // has a value when the next block may have come
@@ -40,10 +44,12 @@ type pipe struct {
 // slot is a place for a block. It belongs to who asks for the block until it has come, then to the
 // goroutine of the transfer.
 type slot struct {
-	out  exchange.Request
-	resp exchange.Response
-	err  error
-	come bool
+	out    exchange.Request
+	resp   exchange.Response
+	buf    []byte // the payload of out, in an upload
+	err    error
+	come   bool
+	unread bool // there is no payload for it
 }
 
 // parallel returns how many blocks may be under way at a time.
@@ -76,13 +82,23 @@ func (t *transfer) openPipe() *pipe {
 	t.options(true)
 	t.out.Options.SetUint(message.OptionBlock2, blockAt(t.got, szx, false).Value())
 	t.selectBy()
-	p := &pipe{t: t, szx: szx, come: make(chan struct{}, 1), w: newWindow(base, stop, most), slots: make([]slot, 2*most)}
-	p.ctx, p.cancel = context.WithCancel(t.ctx)
+	p := newPipe(t, szx, newWindow(base, stop, most))
+	p.fill, p.fits = p.askFor, p.holds
+	p.start()
+	return p
+}
+
+func newPipe(t *transfer, szx uint8, w window) *pipe {
+	return &pipe{t: t, szx: szx, come: make(chan struct{}, 1), w: w, slots: make([]slot, 2*w.most)}
+}
+
+// start begins to ask, when fill and fits are set.
+func (p *pipe) start() {
+	p.ctx, p.cancel = context.WithCancel(p.t.ctx)
 	p.idle = sync.NewCond(&p.mu)
 	p.mu.Lock()
 	p.hire(p.w.room())
 	p.mu.Unlock()
-	return p
 }
 
 // close gives up what is under way. Closing again does nothing.
@@ -120,9 +136,11 @@ func (p *pipe) run() {
 			continue
 		}
 		n := p.w.ask()
-		s := p.prepare(n)
+		s, err := p.prepare(n)
 		p.mu.Unlock()
-		err := p.t.c.next.RoundTrip(p.ctx, &s.out, &s.resp)
+		if err == nil {
+			err = p.t.c.next.RoundTrip(p.ctx, &s.out, &s.resp)
+		}
 		p.mu.Lock()
 		p.arrived(n, s, err)
 		p.hire(p.w.room() - 1)
@@ -130,15 +148,20 @@ func (p *pipe) run() {
 }
 
 // prepare returns the slot of block n, with the request for it. The lock is held.
-func (p *pipe) prepare(n int64) *slot {
+func (p *pipe) prepare(n int64) (*slot, error) {
 	s := p.slot(n)
 	if s.out.Code == 0 {
 		s.out = p.t.out
 		s.out.Options = p.t.out.Options.Clone()
 	}
-	s.out.Options.SetUint(message.OptionBlock2, Block{Num: uint32(n), SZX: p.szx}.Value())
 	s.come, s.err = false, nil
-	return s
+	return s, p.fill(n, s)
+}
+
+// askFor asks for block n of a response's body.
+func (p *pipe) askFor(n int64, s *slot) error {
+	s.out.Options.SetUint(message.OptionBlock2, Block{Num: uint32(n), SZX: p.szx}.Value())
+	return nil
 }
 
 // arrived notes how the request for block n has ended. The lock is held.
@@ -164,9 +187,9 @@ func (p *pipe) arrived(n int64, s *slot, err error) {
 	}
 }
 
-// fits reports whether a slot has block n, which may be one of another body, and whether others
+// holds reports whether a slot has block n of a response's body, which may be one of another body, and whether others
 // follow.
-func (p *pipe) fits(n int64, s *slot) (more, ok bool) {
+func (p *pipe) holds(n int64, s *slot) (more, ok bool) {
 	if s.err != nil || s.resp.Code != p.t.resp.Code {
 		return false, false
 	}

@@ -19,6 +19,7 @@
 //	sections 2.4, 2.7     client_download.go  Block2 at the client
 //	section 2.4           window.go           how many blocks to ask for ahead
 //	                      client_window.go    asking for them
+//	section 2.5           client_ahead.go     sending blocks before those before them are acknowledged
 //	RFC 9175 section 3.4  tags.go             Request-Tags for operations that could be mixed up
 //
 // A request that fits one message, and whose response does, passes both wrappers untouched.

@@ -53,11 +53,14 @@ func TestAnySizes(t *testing.T) {
 			return nil
 		}}
 		s := blockwise.NewServer(h, blockwise.ServerConfig{
-			BlockSize: 16 << r.IntN(7),
-			Mode:      func(*exchange.Request) (blockwise.Mode, error) { return mode, nil },
+			BlockSize: 16 << r.IntN(7), Ahead: r.IntN(8),
+			Mode: func(*exchange.Request) (blockwise.Mode, error) { return mode, nil },
 		})
 		x := &wire{handler: s, peer: peerAt(1), ctx: context.Background()}
+		var mu sync.Mutex
 		x.tamper = func(n int, m *message.Message) error { // as if the server had changed its mind
+			mu.Lock()
+			defer mu.Unlock()
 			b, ok := blockwise.ParseBlock(&m.Options, message.OptionBlock1)
 			if ok && m.Code == message.Continue && b.SZX > 0 && r.IntN(4) == 0 {
 				b.SZX = uint8(r.IntN(int(b.SZX)))
@@ -65,7 +68,7 @@ func TestAnySizes(t *testing.T) {
 			}
 			return nil
 		}
-		c := blockwise.NewClient(x, blockwise.ClientConfig{BlockSize: 16 << r.IntN(7), Early: r.IntN(2) == 0, Window: r.IntN(8)})
+		c := blockwise.NewClient(x, blockwise.ClientConfig{BlockSize: 16 << r.IntN(7), Early: r.IntN(2) == 0, Window: r.IntN(8), UploadWindow: r.IntN(8)})
 		req := request([]message.Code{message.POST, message.FETCH, message.IPATCH}[r.IntN(3)], "/a", nil)
 		give(req, []string{"bytes", "seeker", "reader"}[r.IntN(3)], up, 0)
 		var sink bytes.Buffer
@@ -151,9 +154,9 @@ func testLoss(t *testing.T, seed uint64, method message.Code) {
 		w.Code = message.Changed
 		return err
 	})
-	s := blockwise.NewServer(h, blockwise.ServerConfig{Mode: func(*exchange.Request) (blockwise.Mode, error) { return mode, nil }})
+	s := blockwise.NewServer(h, blockwise.ServerConfig{Ahead: int(seed / 2 % 10), Mode: func(*exchange.Request) (blockwise.Mode, error) { return mode, nil }})
 	x := &lossy{wire: wire{handler: s, peer: peerAt(1), ctx: context.Background()}, r: r}
-	c := blockwise.NewClient(x, blockwise.ClientConfig{MaxRestarts: 1, Window: int(seed % 5)})
+	c := blockwise.NewClient(x, blockwise.ClientConfig{MaxRestarts: 1, Window: int(seed % 5), UploadWindow: int(seed % 7)})
 
 	var got []byte
 	var at exchange.Position

@@ -34,6 +34,10 @@ type ServerConfig struct {
 	// Lifetime is how long a transfer is kept after its last block. 0 means 247 s, the
 	// default of EXCHANGE_LIFETIME (RFC 7959 sections 2.4 and 2.5).
 	Lifetime time.Duration
+	// Ahead is how many blocks of a gathered request body may come before their turn, from clients that
+	// have several under way; they wait in memory. 0 means none: such a block is answered with
+	// 4.08 (RFC 7959 section 2.5 leaves it to the server).
+	Ahead int
 	// Mode, if not nil, says how the request's body is to be dealt with. It is called with each
 	// request that has a body, before anything is stored, with the options that
 	// the handler will see. An error is the answer: so a body that the handler would

@@ -616,3 +616,132 @@ func TestMulticast(t *testing.T) {
 	ask("4.00", "GET /a 2:1/0/64")
 	ask("4.00", "PUT /a 1:0/1/64")
 }
+
+// A server that has blocks come before their turn keeps those that are near, and uses each when it is its turn.
+//
+// Proves 7959-2.5-02.
+func TestUploadAhead(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		steps []step
+		body  int // length of the body that the handler got, 0 if none
+	}{
+		{"in another order", []step{
+			{"PUT /a 1:0/1/64", "2.31 1:0/1/64"},
+			{"PUT /a 1:3/1/64", "2.31 1:3/1/64"},
+			{"PUT /a 1:2/1/64", "2.31 1:2/1/64"},
+			{"PUT /a 1:3/1/64", "2.31 1:3/1/64"},
+			{"PUT /a 1:1/1/64", "2.31 1:1/1/64"},
+			{"PUT /a 1:2/1/64", "2.31 1:2/1/64"},
+			{"PUT /a 1:4/0/64", "2.04 1:4/0/64"},
+		}, 261},
+		{"one is missing", []step{
+			{"PUT /a 1:0/1/64", "2.31 1:0/1/64"},
+			{"PUT /a 1:2/1/64", "2.31 1:2/1/64"},
+			{"PUT /a 1:3/0/64", "4.08 1:3/0/64"},
+			{"PUT /a 1:1/1/64", "2.31 1:1/1/64"},
+			{"PUT /a 1:3/0/64", "2.04 1:3/0/64"},
+		}, 197},
+		{"too far away", []step{
+			{"PUT /a 1:0/1/64", "2.31 1:0/1/64"},
+			{"PUT /a 1:6/1/64", "4.08 1:6/1/64"},
+			{"PUT /a 1:5/1/64", "2.31 1:5/1/64"},
+		}, 0},
+		{"too many, since they are small", []step{
+			{"PUT /a 1:0/1/64", "2.31 1:0/1/64"},
+			{"PUT /a 1:3/1/32", "2.31 1:3/1/32"},
+			{"PUT /a 1:4/1/32", "2.31 1:4/1/32"},
+			{"PUT /a 1:5/1/32", "2.31 1:5/1/32"},
+			{"PUT /a 1:3/1/64", "4.08 1:3/1/64"},
+			{"PUT /a 1:2/1/32", "2.31 1:2/1/32"},
+			{"PUT /a 1:6/0/32", "2.04 1:6/0/32"},
+		}, 197},
+		{"another in its place", []step{
+			{"PUT /a 1:0/1/16", "2.31 1:0/1/16"},
+			{"PUT /a 1:2/1/16 pay=0123456789abcdef", "2.31 1:2/1/16"},
+			{"PUT /a 1:2/1/16", "4.08 1:2/1/16"},
+			{"PUT /a 1:1/1/16", "4.08 1:1/1/16"},
+		}, 0},
+		{"another at its turn", []step{
+			{"PUT /a 1:0/1/16", "2.31 1:0/1/16"},
+			{"PUT /a 1:2/1/16 pay=0123456789abcdef", "2.31 1:2/1/16"},
+			{"PUT /a 1:1/1/16", "2.31 1:1/1/16"},
+			{"PUT /a 1:2/1/16", "4.08 1:2/1/16"},
+			{"PUT /a 1:3/0/16", "4.08 1:3/0/16"},
+		}, 0},
+		{"sizes that overlap", []step{
+			{"PUT /a 1:0/1/32", "2.31 1:0/1/32"},
+			{"PUT /a 1:3/1/16", "2.31 1:3/1/16"},
+			{"PUT /a 1:1/1/32", "2.31 1:1/1/32"},
+			{"PUT /a 1:2/0/32", "2.04 1:2/0/32"},
+		}, 69},
+		{"sizes that overlap, and other bytes", []step{
+			{"PUT /a 1:0/1/32", "2.31 1:0/1/32"},
+			{"PUT /a 1:3/1/16 pay=0123456789abcdef", "2.31 1:3/1/16"},
+			{"PUT /a 1:1/1/32", "4.08 1:1/1/32"},
+			{"PUT /a 1:2/0/32", "4.08 1:2/0/32"},
+		}, 0},
+		{"of several sizes", []step{
+			{"PUT /a 1:0/1/32", "2.31 1:0/1/32"},
+			{"PUT /a 1:1/1/64", "2.31 1:1/1/64"},
+			{"PUT /a 1:3/1/16", "2.31 1:3/1/16"},
+			{"PUT /a 1:2/1/16", "2.31 1:2/1/16"},
+			{"PUT /a 1:2/0/64", "2.04 1:2/0/64"},
+		}, 133},
+		{"behind the last", []step{
+			{"PUT /a 1:0/1/16", "2.31 1:0/1/16"},
+			{"PUT /a 1:2/1/16", "2.31 1:2/1/16"},
+			{"PUT /a 1:1/0/16 pay=0123456789abcdef", "4.08 1:1/0/16"},
+			{"PUT /a 1:1/0/16", "4.08 1:1/0/16"},
+		}, 0},
+		{"of a stream", []step{
+			{"PUT /stream 1:0/1/64", "2.31 1:0/1/64"},
+			{"PUT /stream 1:2/1/64", "4.08 1:2/1/64"},
+		}, 0},
+		{"beyond the limit", []step{
+			{"PUT /a 1:0/1/1024", "2.31 1:0/1/1024"},
+			{"PUT /a 1:2/1/1024", "4.08 1:2/1/1024"},
+		}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := &site{}
+			s := blockwise.NewServer(h, blockwise.ServerConfig{MaxBody: 2000, Ahead: 4, Mode: func(r *exchange.Request) (blockwise.Mode, error) {
+				return blockwise.Mode{Stream: r.Path() == "/stream"}, nil
+			}})
+			if c.name == "too many, since they are small" {
+				s = blockwise.NewServer(h, blockwise.ServerConfig{MaxBody: 2000, Ahead: 3})
+			}
+			for i, x := range c.steps {
+				got, m := send(s, peerAt(1), x.make())
+				if m.Code.IsError() {
+					got, _, _ = strings.Cut(got, " +") // the diagnostic
+				}
+				require.Equal(t, x.want, got, "step %d", i)
+			}
+			if c.body > 0 {
+				require.Equal(t, 1, h.runs)
+				require.Equal(t, bodyOf(4096)[:c.body], h.last(t))
+				require.Zero(t, s.Stats().Bytes)
+			}
+			require.NoError(t, s.Shutdown(context.Background()))
+			require.Zero(t, s.Stats().Bytes)
+		})
+	}
+}
+
+// What waits for its turn counts as memory, and only as long as it waits.
+func TestUploadAheadMemory(t *testing.T) {
+	s := blockwise.NewServer(&site{}, blockwise.ServerConfig{Ahead: 64, Bytes: 4 << 10, BytesPerPeer: 4 << 10})
+	at := func(request, want string) int {
+		got, _ := send(s, peerAt(1), step{request: request}.make())
+		got, _, _ = strings.Cut(got, " +")
+		require.Equal(t, want, got)
+		return s.Stats().Bytes
+	}
+	before := at("PUT /a 1:0/1/64", "2.31 1:0/1/64")
+	require.Equal(t, before+64+48, at("PUT /a 1:2/1/64", "2.31 1:2/1/64"))
+	require.Equal(t, before, at("PUT /a 1:1/1/64", "2.31 1:1/1/64"), "the body had room for them")
+	at("PUT /a 1:1/1/1024", "2.31 1:1/1/1024")
+	full := at("PUT /a 1:2/1/1024", "2.31 1:2/1/1024")
+	require.Equal(t, full, at("PUT /a 1:3/1/1024", "4.08 1:3/1/1024"), "there is no room")
+}

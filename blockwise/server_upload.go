@@ -48,7 +48,7 @@ func (s *Server) begin(w *exchange.Response, r *exchange.Request, a asked) error
 		s.forget(r)
 		return s.tooLarge(w, a, mode.Limit)
 	}
-	u := &upload{first: r.Options.Clone(), block2: a.block2, has2: a.has2, limit: mode.Limit}
+	u := &upload{first: r.Options.Clone(), block2: a.block2, has2: a.has2, limit: mode.Limit, most: s.cfg.Ahead}
 	e := &entry{key: key{keyOf(r.Peer()), operation(r)}, up: u}
 	if mode.Stream {
 		return s.beginStream(w, r, a, e)
@@ -114,6 +114,15 @@ func (s *Server) proceed(w *exchange.Response, r *exchange.Request, a asked) err
 	case gapBlock:
 		s.unlock()
 		return s.incomplete(w, a, "the block is not the next, nor what came before")
+	case earlyBlock:
+		if n := len(r.Payload) + pieceBytes; !s.t.charge(e, n, n) {
+			s.unlock()
+			return s.incomplete(w, a, "there is no room for a block before its turn")
+		}
+		e.up.keep(b.Offset(), r.Payload)
+		s.t.touch(time.Now(), e)
+		s.unlock()
+		return s.goOn(w, a)
 	case largeBlock:
 		limit := e.up.limit
 		s.t.end(e, ErrTooLarge)
@@ -127,11 +136,20 @@ func (s *Server) proceed(w *exchange.Response, r *exchange.Request, a asked) err
 	if e.up.feed != nil {
 		return s.proceedStream(w, r, a, e) // unlocks
 	}
-	if !s.gather(e, r.Payload) {
-		s.t.end(e, ErrEvicted)
-		s.unlock()
-		return s.tooLarge(w, a, s.capacity(e.up.limit))
+	waited := e.up.waits
+	for p, ok := r.Payload, true; p != nil || !ok; p, ok = e.up.turn(!b.More) {
+		switch {
+		case !ok:
+			s.t.end(e, ErrReplaced)
+			s.unlock()
+			return s.incomplete(w, a, "blocks contradict each other; start with block 0")
+		case !s.gather(e, p):
+			s.t.end(e, ErrEvicted)
+			s.unlock()
+			return s.tooLarge(w, a, s.capacity(e.up.limit))
+		}
 	}
+	s.t.account(e, e.up.waits-waited, e.up.waits-waited)
 	if b.More {
 		s.t.touch(time.Now(), e)
 		s.unlock()

@@ -2,7 +2,9 @@ package blockwise
 
 import (
 	"bytes"
+	"cmp"
 	"hash/maphash"
+	"slices"
 
 	"github.com/coapkit/coap/message"
 )
@@ -15,13 +17,25 @@ type upload struct {
 	has2   bool
 
 	limit int64
-	next  int64  // offset of the block that has to come next
-	body  []byte // what has come, unless it is streamed
+	next  int64   // offset of the block that has to come next
+	body  []byte  // what has come, unless it is streamed
+	most  int     // how many blocks may wait for their turn
+	early []piece // those that do, by offset
+	waits int     // what they occupy
 
 	feed *feed  // to the handler, if it is streamed
 	last uint64 // hash of the last block then
 	size int    // and its length
 }
+
+// piece is a block that has come before its turn.
+type piece struct {
+	off  int64
+	data []byte
+}
+
+// pieceBytes is what a piece occupies besides its data.
+const pieceBytes = 48
 
 // verdict is what becomes of a block.
 type verdict uint8
@@ -29,6 +43,7 @@ type verdict uint8
 const (
 	takeBlock   verdict = iota // the next one
 	repeatBlock                // has come before: to be acknowledged again, nothing else
+	earlyBlock                 // to be kept until it is the next one
 	otherBlock                 // is not what came before at its place (4.08)
 	gapBlock                   // not in sequence (4.08)
 	largeBlock                 // exceeds the limit (4.13)
@@ -47,8 +62,56 @@ func (u *upload) judge(b Block, payload []byte) verdict {
 		return repeatBlock
 	case off < u.next && u.feed == nil:
 		return otherBlock
+	case b.More && u.feed == nil && end < u.limit && off <= u.next+int64(u.most)*int64(b.Size()):
+		return u.judgeEarly(off, payload)
 	}
 	return gapBlock
+}
+
+// judgeEarly decides about a block that is not far from the next.
+func (u *upload) judgeEarly(off int64, payload []byte) verdict {
+	i, found := u.find(off)
+	switch {
+	case found && bytes.Equal(u.early[i].data, payload):
+		return repeatBlock
+	case found:
+		return otherBlock
+	case len(u.early) >= u.most:
+		return gapBlock
+	}
+	return earlyBlock
+}
+
+func (u *upload) find(off int64) (i int, found bool) {
+	return slices.BinarySearchFunc(u.early, off, func(p piece, off int64) int { return cmp.Compare(p.off, off) })
+}
+
+// keep keeps a copy of a block that has come before its turn.
+func (u *upload) keep(off int64, payload []byte) {
+	i, _ := u.find(off)
+	u.early = slices.Insert(u.early, i, piece{off, bytes.Clone(payload)})
+	u.waits += len(payload) + pieceBytes
+}
+
+// turn returns the kept block whose turn it is, nil if it has not come. last says that the last block has been
+// taken. ok is false if the blocks contradict each other: one of other size than those around it says otherwise
+// than they about the same bytes, or one lies behind the last.
+func (u *upload) turn(last bool) (data []byte, ok bool) {
+	if last && len(u.early) > 0 {
+		return nil, false
+	}
+	for len(u.early) > 0 && u.early[0].off <= u.next {
+		p := u.early[0]
+		if p.off == u.next {
+			return p.data, true
+		}
+		if p.off+int64(len(p.data)) > u.next || !u.holds(p.off, p.data) {
+			return nil, false
+		}
+		u.early = slices.Delete(u.early, 0, 1)
+		u.waits -= len(p.data) + pieceBytes
+	}
+	return nil, true
 }
 
 // holds reports whether payload came before at this offset. Of a stream only the last block is

@@ -67,7 +67,7 @@ func FuzzBlockServer(f *testing.F) {
 			return nil
 		})
 		s := blockwise.NewServer(handler, blockwise.ServerConfig{
-			MaxBody: 8 << 10, Bytes: total, BytesPerPeer: share, Streams: 3,
+			MaxBody: 8 << 10, Bytes: total, BytesPerPeer: share, Streams: 3, Ahead: 6,
 			Mode: func(r *exchange.Request) (blockwise.Mode, error) {
 				return blockwise.Mode{Stream: r.Path() == "/1"}, nil
 			},

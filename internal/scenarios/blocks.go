@@ -145,16 +145,19 @@ func persist(t *testing.T, c *coap.Client, req *coap.Request, resp *coap.Respons
 	return 0, 0
 }
 
-// windowed configures a client that asks for so many blocks at a time.
+// windowed configures an endpoint that asks for, sends and takes so many blocks at a time.
 func windowed(n int) *coap.Config {
-	return &coap.Config{Params: coap.Params{NStart: n}, SendBlocks: blockwise.ClientConfig{Window: n}}
+	return &coap.Config{
+		Params: coap.Params{NStart: n}, SendBlocks: blockwise.ClientConfig{Window: n, UploadWindow: n},
+		ServeBlocks: blockwise.ServerConfig{Ahead: 2 * n},
+	}
 }
 
-// WindowOverBadNetwork: 1 MiB through networks that lose nothing, or a fifth, which repeat and reorder: it comes right in a window
-// as one block at a time, and in no more time in all.
+// WindowOverBadNetwork: 1 MiB down and as much, or 64 KiB, up through networks that lose nothing, or a fifth, which repeat and reorder: it comes right in a window
+// as one block at a time; what comes down, and up without loss, in no more time in all.
 func WindowOverBadNetwork(t *testing.T, over *Transport, seeds uint64) {
 	for _, loss := range []float64{0, 0.2} {
-		took := map[int]time.Duration{}
+		took, up := map[int]time.Duration{}, map[int]time.Duration{}
 		for _, window := range []int{1, 4, 32} {
 			for seed := range seeds {
 				bubble(t, fmt.Sprintf("loss %v seed %d window %d", loss, seed, window), func(t *testing.T) {
@@ -168,14 +171,26 @@ func WindowOverBadNetwork(t *testing.T, over *Transport, seeds uint64) {
 					persist(t, c, Request(t, coap.GET, serverAddr, "/body"), new(coap.Response), &got)
 					require.True(t, bytes.Equal(s.body, got.Bytes()))
 					took[window] += time.Since(start)
+
+					put := Request(t, coap.PUT, serverAddr, "/body")
+					put.Payload = pattern(1<<20, seed+100)
+					if loss > 0 { // what has gone up is lost with a session, and a session with a request that is not acknowledged
+						put.Payload = put.Payload[:64<<10]
+					}
+					start = time.Now()
+					persist(t, c, put, new(coap.Response), nil)
+					require.True(t, bytes.Equal(put.Payload, s.body))
+					up[window] += time.Since(start)
 				})
 			}
 		}
-		t.Logf("loss %v: %v for %d bodies", loss, took, seeds)
+		t.Logf("loss %v: %v down and %v up for %d bodies", loss, took, up, seeds)
 		require.Less(t, took[4], took[1])
 		require.Less(t, took[32], took[1])
 		if loss == 0 {
 			require.Less(t, took[32], took[1]/10)
+			require.Less(t, up[4], up[1])
+			require.Less(t, up[32], up[1]/10)
 		}
 	}
 }
@@ -233,6 +248,61 @@ func WindowInMessages(t *testing.T, over *Transport) {
 		answer(again, 1, 1)
 		resp := call.RequireCode(t, "complete", "2.05")
 		require.Equal(t, strings.Repeat(digits, 8), string(resp.Payload))
+		r.requireForgotten()
+	})
+}
+
+// UploadWindowInMessages: a body that goes up in a window, in messages: the first block alone, since the response settles
+// the size; then as many at a time as go well; the last when all others are acknowledged. What was sent before its turn and
+// not taken is sent again, block by block.
+func UploadWindowInMessages(t *testing.T, over *Transport) {
+	bubble(t, "", func(t *testing.T) {
+		r := newRig(t, over, nil, windowed(4))
+		p := r.peer
+		req := Request(t, coap.PUT, peerAddr, "/a")
+		var body strings.Builder
+		for n := range 8 {
+			body.WriteString(strings.Repeat(string(rune('a'+n)), 16))
+		}
+		req.Transfer, req.Payload = &coap.Transfer{BlockSize: 16}, []byte(body.String()[:8*16-1])
+		call := Async(t.Context(), r.ep, req)
+		sent := func(nums ...int) map[int]packet { // in any order
+			all := map[int]packet{}
+			for range nums {
+				m := p.want("a block", "CON PUT path=a")
+				v, ok := m.Options.Uint(message.OptionBlock1)
+				require.True(t, ok)
+				num, more := int(v>>4), v>>3&1
+				require.Contains(t, nums, num)
+				require.Equal(t, num < 7, more == 1)
+				require.Equal(t, body.String()[num*16:min(num*16+16, len(req.Payload))], string(m.Payload))
+				all[num] = m
+			}
+			require.Len(t, all, len(nums))
+			return all
+		}
+		answer := func(m packet, code string) {
+			v, _ := m.Options.Uint(message.OptionBlock1)
+			p.send("ACK %s mid=%d tok=%x opt=27:%02x", code, m.MessageID, []byte(m.Token), v)
+		}
+		answer(sent(0)[0], "2.31")
+		two := sent(1, 2)
+		p.wantNothing("two at first")
+		answer(two[2], "2.31")
+		three := sent(3, 4)
+		p.wantNothing("three are under way")
+		answer(three[3], "2.31")
+		four := sent(5, 6)
+		p.wantNothing("and four, but the last")
+		answer(four[6], "2.31")
+		p.wantNothing("which waits for all others")
+		answer(two[1], "4.08")
+		for num := 1; num < 7; num++ {
+			answer(sent(num)[num], "2.31")
+		}
+		require.False(t, call.IsDone(), "the last is missing")
+		answer(sent(7)[7], "2.04")
+		call.RequireCode(t, "complete", "2.04")
 		r.requireForgotten()
 	})
 }

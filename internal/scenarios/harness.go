@@ -102,12 +102,13 @@ func newSite(t testing.TB, over *Transport, h coap.Handler, cfg mem.Config) *sit
 	return newSiteOf(t, over, h, cfg, nil)
 }
 
-func newSiteOf(t testing.TB, over *Transport, h coap.Handler, cfg mem.Config, client *coap.Config) *site {
+// newSiteOf makes both with a configuration.
+func newSiteOf(t testing.TB, over *Transport, h coap.Handler, cfg mem.Config, both *coap.Config) *site {
 	t.Helper()
 	s := &site{network: newNetwork(t, over, mem.Config{Seed: cfg.Seed})}
-	s.server = Endpoint(t, s.listen(t, serverAddr), h, nil)
+	s.server = Endpoint(t, s.listen(t, serverAddr), h, both)
 	s.conn = s.listen(t, peerAddr)
-	s.client = Endpoint(t, s.conn, nil, client)
+	s.client = Endpoint(t, s.conn, nil, both)
 	s.connect(s.conn, serverAddr)
 	s.SetConfig(cfg)
 	return s

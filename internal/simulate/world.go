@@ -141,8 +141,8 @@ func (h *host) listen() {
 	cfg := &coap.Config{
 		Params:       coap.Params{NStart: k.nstart, ProbingRate: k.probing, EmptyAckDelay: k.ackDelay},
 		Limits:       h.limits,
-		ServeBlocks:  blockwise.ServerConfig{BlockSize: 64},
-		SendBlocks:   blockwise.ClientConfig{BlockSize: 64, Window: 4}, // as far as NSTART allows
+		ServeBlocks:  blockwise.ServerConfig{BlockSize: 64, Ahead: 8},
+		SendBlocks:   blockwise.ClientConfig{BlockSize: 64, Window: 4, UploadWindow: 4}, // as far as NSTART allows
 		ServeObserve: observe.ServerConfig{ConfirmEvery: k.confirmEvery, MaxObservers: maxObservers(k), MaxPerPeer: maxPerPeer(k)},
 		SendObserve:  observe.ClientConfig{Jitter: 2 * time.Second, MaxBackoff: 20 * time.Second},
 	}
