@@ -267,6 +267,7 @@ func TestResumption(t *testing.T) {
 		lookup := p.server.cfg.PSK
 		p.server.cfg.PSK = func(identity string) ([]byte, error) { asked++; return lookup(identity) }
 		s := p.dial()
+		coaptest.Pass(time.Second) // the client has sent the last message, and the server may still be at it
 		send(t, p.client, s, "again")
 		d := receive(t, p.server)
 		require.Equal(t, "again", string(d.Data))
