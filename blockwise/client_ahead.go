@@ -23,11 +23,11 @@ func (t *transfer) sendAhead() error {
 	return nil
 }
 
-// openUpload returns a pipe that begins where the upload is, nil if blocks are to be sent one at a time. It does so once
-// for a transfer.
+// openUpload returns a pipe that begins where the upload is, nil if blocks are to be sent one at a time: so is the first, until
+// it is acknowledged. It does so once for a transfer.
 func (t *transfer) openUpload() *pipe {
 	most := t.c.cfg.UploadWindow
-	if most < 2 || t.inTurn || !t.src.restarts() || t.off&(16<<t.szx-1) != 0 {
+	if most < 2 || t.off == 0 || t.inTurn || !t.src.restarts() || t.off&(16<<t.szx-1) != 0 {
 		return nil
 	}
 	t.inTurn = true

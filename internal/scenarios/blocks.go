@@ -305,4 +305,18 @@ func UploadWindowInMessages(t *testing.T, over *Transport) {
 		call.RequireCode(t, "complete", "2.04")
 		r.requireForgotten()
 	})
+	bubble(t, "smaller blocks are wanted", func(t *testing.T) {
+		r := newRig(t, over, nil, windowed(4))
+		p := r.peer
+		req := Request(t, coap.PUT, peerAddr, "/a")
+		req.Transfer, req.Payload = &coap.Transfer{BlockSize: 32}, bytes.Repeat([]byte("x"), 100)
+		call := Async(t.Context(), r.ep, req)
+		m := p.want("the first", "CON PUT path=a opt=27:09")
+		p.send("ACK 4.13 mid=%d tok=%x opt=27:08", m.MessageID, []byte(m.Token))
+		m = p.want("the first again, smaller", "CON PUT path=a opt=27:08")
+		p.wantNothing("and alone")
+		p.send("ACK 4.00 mid=%d tok=%x opt=27:08", m.MessageID, []byte(m.Token))
+		call.RequireCode(t, "refused", "4.00")
+		r.requireForgotten()
+	})
 }
