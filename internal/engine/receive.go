@@ -246,6 +246,10 @@ func (e *Engine) receiveReply(d *transport.Datagram, h codec.Header) {
 		x.heard = true // see startOver
 	case h.Type == message.Reset && x.kind == kindPing:
 		e.pong(x)
+	case h.Type == message.Reset && x.state == stateAcked:
+		// No longer outstanding (section 4.2). The peer has the request: this rejects something else that
+		// somebody has sent it with our message ID.
+		e.unmatchedReset(d, h.MessageID)
 	case h.Type == message.Reset:
 		e.end(x, exchange.ErrReset, nil)
 	case empty || x.kind != kindRequest:

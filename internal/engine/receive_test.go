@@ -552,6 +552,12 @@ func TestTrace(t *testing.T) {
 	r.receive("again", "ACK 0.00 mid=%d", q.MessageID)
 	require.Equal(t, "received dropped:unmatched-ack", trace())
 	r.receive("rst", "RST 0.00 mid=%d", q.MessageID)
+	require.Equal(t, "received dropped:unmatched-reset", trace())
+	r.receive("response", "ACK 2.05 mid=%d tok=%s", q.MessageID, hexOf(q))
+	r.request(3, "CON GET")
+	require.Equal(t, "received sent", trace())
+	q = r.out[len(r.out)-1]
+	r.receive("rst", "RST 0.00 mid=%d", q.MessageID)
 	require.Equal(t, "received ended", trace())
 	r.receive("request", "NON GET mid=1")
 	r.receive("request", "NON GET mid=1")

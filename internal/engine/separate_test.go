@@ -62,6 +62,25 @@ func TestSeparate(t *testing.T) {
 	}
 }
 
+// A Reset of a request that the peer has acknowledged is of something else: whoever makes the server reset a
+// message with our message ID, in our name, ends nothing.
+//
+// Proves 7252-4.2-s14.
+func TestResetAfterAcknowledgement(t *testing.T) {
+	r := newRig(t, Config{})
+	r.request(1, "CON GET")
+	q := r.want("request", "CON GET")
+	r.receive("acknowledged", "ACK 0.00 mid=%d", q.MessageID)
+	r.receive("no longer outstanding", "RST 0.00 mid=%d", q.MessageID)
+	r.idle("the request goes on")
+	require.Equal(t, uint64(1), r.e.Stats().Dropped[exchange.DropUnmatchedReset])
+	r.receive("the response", "CON 2.05 mid=7 tok=%s", hexOf(q))
+	r.want("acknowledged", "ACK 0.00 mid=7")
+	r.response("the response", 1, "2.05")
+	require.Zero(t, r.e.Stats().Rejected)
+	r.quiet()
+}
+
 // What stops the retransmission of a separate response, and what does not.
 //
 // Proves 7252-5.2.2-04, 7252-4.4-03.

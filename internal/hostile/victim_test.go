@@ -60,7 +60,11 @@ func (s *site) take(c chan string) string {
 // unharmed expects that the exchange and the observation go on.
 func (v *victim) unharmed() {
 	v.s.Helper()
-	require.Empty(v.s, v.answer, "the exchange has not ended")
+	select {
+	case a := <-v.answer:
+		require.FailNow(v.s, "the exchange has ended", a)
+	default:
+	}
 	require.Empty(v.s, v.values, "the observation has not ended")
 	require.Equal(v.s, 1, v.s.Observers("/state"))
 	n := v.s.state.Add(1)
