@@ -41,6 +41,7 @@ type handshake struct {
 		proven   bool // the peer has shown that it receives at its address
 		answered bool
 		keyed    bool // keys were exchanged, or are about to be
+		ending   bool // what we have sent last was protected
 		full     bool // the client has sent more than the end of the handshake: it is no resumption
 		refused  byte // the description of its alert
 		alerted  bool
@@ -142,9 +143,7 @@ func (c *Conn) shake(d *transport.Datagram, r *record) bool {
 	if hasProtected(d.Data, c.cfg.ConnectionID) {
 		h.sealedAgain()
 	}
-	if !h.deliver(d.Data) {
-		c.stats.Lost++
-	}
+	h.hand(d.Data)
 	return true
 }
 
@@ -155,13 +154,45 @@ func (c *Conn) shakeProtected(d *transport.Datagram) bool {
 	for _, client := range [...]bool{false, true} {
 		if h := c.shaking[party{d.Remote, client}]; h != nil {
 			h.sealedAgain()
-			if !h.deliver(d.Data) {
-				c.stats.Lost++
-			}
+			h.hand(d.Data)
 			return true
 		}
 	}
 	return false
+}
+
+// hand gives a datagram of the peer to the library, but for what is the session's: while a handshake ends, the library drops that
+// without a word. Conn.mu is held.
+func (h *handshake) hand(b []byte) {
+	var own, later []byte
+	for len(b) > 0 {
+		r, rest, ok := nextRecord(b, h.conn.cfg.ConnectionID)
+		switch {
+		case !ok:
+			own, rest = append(own, b...), nil
+		case h.isForSession(&r):
+			later = append(later, r.whole...)
+		case r.typ == typeData:
+			h.conn.stats.Unknown++ // there are no keys for it yet
+		default:
+			own = append(own, r.whole...)
+		}
+		b = rest
+	}
+	if len(own) > 0 && !h.deliver(own) {
+		h.conn.stats.Lost++
+	}
+	if len(later) > 0 && !h.deliverLater(later) {
+		h.conn.stats.Lost++
+	}
+}
+
+// isForSession reports whether the session that comes of h is to have this record of the peer: data; and what a client sends after
+// the end of a full handshake, which a session can answer if it is that end once more.
+func (h *handshake) isForSession(r *record) bool {
+	h.seen.Lock()
+	defer h.seen.Unlock()
+	return r.epoch != 0 && h.seen.ending && (r.typ == typeData || !h.client && h.seen.full)
 }
 
 func (c *Conn) isShaking(remote netip.AddrPort) bool {
@@ -277,6 +308,7 @@ func (h *handshake) leaving(b []byte) (_ []byte, again bool) {
 		if one.epoch == 0 {
 			h.seen.records = max(h.seen.records, one.sequence+1)
 		}
+		h.seen.ending = h.seen.ending || one.typ == typeChangeCipherSpec
 	}
 	switch {
 	case isHandshake(&r, serverHello):
@@ -380,8 +412,7 @@ func (h *handshake) shakeHands(ctx context.Context, connect func() (*dtls.Conn, 
 	go func() { early <- readAll(pc) }()
 	flight := h.detach()
 	left, err := secretsOf(pc)
-	// What the library has decrypted already is at hand; it gets no more.
-	_ = pc.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_ = h.pipe.Close() // which lets the library end reading when all that it has decrypted is read
 	data := <-early
 	if err != nil {
 		return nil, err
@@ -397,14 +428,14 @@ func (h *handshake) shakeHands(ctx context.Context, connect func() (*dtls.Conn, 
 // plaintexts has room for what a record carries; on the stack, that would have to grow for it.
 var plaintexts = sync.Pool{New: func() any { return new([maxPlaintext]byte) }}
 
-// readAll returns what c has decrypted until its deadline.
+// readAll returns what c has decrypted until its connection ends.
 func readAll(c *dtls.Conn) (all [][]byte) {
 	room := plaintexts.Get().(*[maxPlaintext]byte)
 	defer plaintexts.Put(room)
 	b := room[:]
 	for {
 		n, err := c.Read(b)
-		if timeout, ok := errors.AsType[net.Error](err); errors.Is(err, io.EOF) || ok && timeout.Timeout() {
+		if errors.Is(err, io.EOF) {
 			return all
 		}
 		if err == nil { // else it is about an alert

@@ -205,6 +205,32 @@ func TestResumptionWantsCookie(t *testing.T) {
 	})
 }
 
+// What comes for a session that there is not yet waits, to the limit, if there can be keys for it; else it is counted.
+func TestEarlyDataIsBounded(t *testing.T) {
+	c, err := New(pipeless{done: make(chan struct{})}, pskServer())
+	require.NoError(t, err)
+	data := append([]byte{byte(typeData), 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 1, 1000 >> 8, 1000 & 0xFF}, make([]byte, 1000)...)
+	finished := []byte{byte(typeHandshake), 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0}
+	as := party{stranger(1), false}
+	c.mu.Lock()
+	h := c.begin(&transport.Datagram{Remote: as.addr}, as)
+	h.hand(data)
+	require.EqualValues(t, 1, c.stats.Unknown)
+	require.Empty(t, h.left())
+	h.seen.ending = true
+	for range maxLater/len(data) + 3 {
+		h.hand(append(bytes.Clone(finished), data...))
+	}
+	require.EqualValues(t, 3, c.stats.Lost)
+	left := h.left()
+	require.Len(t, left, 2*(maxLater/len(data))+3)
+	require.Equal(t, finished, left[0])
+	require.Equal(t, data, left[len(left)-1])
+	c.leave(h)
+	c.mu.Unlock()
+	require.NoError(t, c.Close())
+}
+
 // Handshakes made of damaged pieces end without harm (S11). What came of an honest client is changed in one place or more.
 func TestDamagedHandshakes(t *testing.T) {
 	sent := recorded(t)

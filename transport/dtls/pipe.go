@@ -14,6 +14,9 @@ import (
 // maxPiped is how many datagrams may wait for a handshake.
 const maxPiped = 32
 
+// maxLater is how many bytes may wait for the session that comes of a handshake: more than clients send before they have an answer.
+const maxLater = 16 << 10
+
 // pipe is the net.PacketConn that the library of the handshake reads and writes. It knows what the library is at, and can be cut
 // off from the network, so that nothing leaves any more under keys that have found another owner.
 type pipe struct {
@@ -26,7 +29,9 @@ type pipe struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	inbox   [][]byte
-	cut     bool // nothing goes in or out any more
+	later   [][]byte // not for the library
+	waits   int      // the length of it all
+	cut     bool     // nothing goes in or out any more
 	closed  bool
 	expired bool     // the read deadline has passed
 	parked  bool     // the library waits for a datagram
@@ -40,15 +45,27 @@ func newPipe(c *Conn, d *transport.Datagram) *pipe {
 	return p
 }
 
-// deliver puts a datagram into the pipe, which keeps a copy. It reports false if there is no room.
+// deliver puts a datagram into the pipe, which keeps it. It reports false if there is no room.
 func (p *pipe) deliver(b []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.inbox) >= maxPiped {
 		return false
 	}
-	p.inbox = append(p.inbox, bytes.Clone(b))
+	p.inbox = append(p.inbox, b)
 	p.changed.Broadcast()
+	return true
+}
+
+// deliverLater keeps a datagram that is not for the library. It reports false if there is no room.
+func (p *pipe) deliverLater(b []byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waits+len(b) > maxLater {
+		return false
+	}
+	p.waits += len(b)
+	p.later = append(p.later, b)
 	return true
 }
 
@@ -156,8 +173,8 @@ func (p *pipe) sentThis(b []byte) bool {
 func (p *pipe) left() [][]byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	left := p.inbox
-	p.inbox = nil
+	left := append(p.inbox, p.later...)
+	p.inbox, p.later, p.waits = nil, nil, 0
 	return left
 }
 

@@ -61,7 +61,11 @@ func (c *Conn) receive(d *transport.Datagram, now time.Time) {
 			given = given || c.shake(d, &r)
 			continue
 		}
-		if !c.unprotect(d, &r, now) && !given && !c.shakeProtected(d) {
+		if c.unprotect(d, &r, now) || given {
+			continue
+		}
+		// Its handshake may end in between: then there is a session now.
+		if given = c.shakeProtected(d); !given && !c.unprotect(d, &r, now) {
 			c.drop(&c.stats.Unknown)
 		}
 	}
