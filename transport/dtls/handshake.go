@@ -41,7 +41,7 @@ type handshake struct {
 		proven   bool // the peer has shown that it receives at its address
 		answered bool
 		keyed    bool // keys were exchanged, or are about to be
-		ending   bool // what we have sent last was protected
+		ending   bool // we have sent ChangeCipherSpec: what both ends send from here on is protected
 		full     bool // the client has sent more than the end of the handshake: it is no resumption
 		refused  byte // the description of its alert
 		alerted  bool
